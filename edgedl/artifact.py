@@ -1,0 +1,120 @@
+"""An artifact: a model file, its manifest and its golden vectors, side by side.
+
+    digits.w8a8.onnx                      the model, one self-contained file
+    digits.w8a8.onnx.manifest.json        what it is, where it comes from, what was proven
+    digits.w8a8.onnx.golden.safetensors   inputs and expected outputs: any device can test itself
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgedl import tensorfile
+from edgedl.errors import InvalidArtifact, UnknownName
+from edgedl.files import sha256
+from edgedl.spec import Array, Quantization, TensorSpec
+
+SCHEMA_VERSION = 1
+FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
+"""file suffix -> format"""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a model file. `evidence` is what verification measured; see edgedl.verify.Evidence."""
+
+    name: str
+    format: str
+    scheme: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    size: int
+    sha256: str
+    opset: int | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Manifest:
+        """InvalidArtifact, naming `source`, if the text is not a manifest of this schema version."""
+        try:
+            data = json.loads(text)
+            if data["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {data['schema_version']!r}, expected {SCHEMA_VERSION}")
+            specs = {key: tuple(_spec(item) for item in data.pop(key)) for key in ("inputs", "outputs")}
+            return cls(**specs, **data)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error
+
+
+def _spec(item: dict[str, Any]) -> TensorSpec:
+    quantization = Quantization(**item["quantization"]) if item.get("quantization") else None
+    return TensorSpec(str(item["name"]), tuple(item["shape"]), str(item["dtype"]), quantization)
+
+
+def manifest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".manifest.json")
+
+
+def golden_path(path: Path) -> Path:
+    return path.with_name(path.name + ".golden.safetensors")
+
+
+def format_of(path: Path) -> str:
+    """The format that the suffix names; UnknownName if none is known."""
+    if path.suffix not in FORMATS:
+        raise UnknownName("model file type", path.suffix or path.name, FORMATS)
+    return FORMATS[path.suffix]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file and, where edgedl wrote it, its manifest."""
+
+    path: Path
+    manifest: Manifest | None = None
+
+    @property
+    def format(self) -> str:
+        return format_of(self.path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Artifact:
+        """The artifact at `path`; InvalidArtifact if it is missing, empty, or not the file that its manifest describes."""
+        path = Path(path)
+        format_of(path)
+        if not path.is_file():
+            raise InvalidArtifact(f"no such model file: {path}{_nearest(path)}")
+        if not path.stat().st_size:
+            raise InvalidArtifact(f"{path} is empty: export the model again")
+        beside = manifest_path(path)
+        if not beside.is_file():
+            return cls(path)
+        manifest = Manifest.from_json(beside.read_text(errors="replace"), str(beside))
+        if sha256(path) != manifest.sha256:
+            raise InvalidArtifact(f"{path} is not the file that {beside.name} describes (sha256 differs): export it again")
+        return cls(path, manifest)
+
+    def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """(inputs, expected outputs) by name; the expected outputs are this artifact's own on the machine that proved it."""
+        path = golden_path(self.path)
+        if not path.is_file():
+            raise InvalidArtifact(f"{self.path} has no golden vectors beside it ({path.name}): export the model again")
+        tensors, _ = tensorfile.decode(path.read_bytes(), str(path))
+        split = {side: {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{side}/")} for side in ("input", "output")}
+        return split["input"], split["output"]
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (no folder {path.parent})"
+    there = sorted(p.name for p in path.parent.iterdir() if p.suffix in FORMATS)
+    return f"; {path.parent} holds {', '.join(there)}" if there else f"; make one with: edgedl export TASK -o {path.parent}"

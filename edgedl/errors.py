@@ -1,0 +1,73 @@
+"""Every error that edgedl raises on purpose.
+
+    EdgedlError
+    ├── InvalidInput            the call or what it was given is wrong            (exit code 2)
+    │   ├── UnknownName         a name outside the known ones
+    │   ├── InvalidReference    a task reference that leads to no task
+    │   ├── InvalidArtifact     a file that is missing, truncated, altered or no model
+    │   ├── InvalidTensor       an array of a wrong name, shape, dtype or value
+    │   ├── OutputExists        the output is there already, or cannot be written
+    │   └── Unsupported         an operator, axis or scheme that the format cannot carry
+    ├── Unavailable             a package, device or target that is not here      (exit code 3)
+    ├── EngineFailed            an engine raised, hung or crashed on an artifact  (exit code 1)
+    └── GateFailed              an artifact that was built and not proven         (exit code 1)
+
+The messages are for people: the value, what was expected, the way out. Only the command line turns
+the classes into exit codes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgedlError(Exception):
+    """The root of the tree above."""
+
+
+class InvalidInput(EdgedlError):
+    """The call or what it was given is wrong."""
+
+
+class UnknownName(InvalidInput):
+    """A name outside the known ones; the message gives the nearest."""
+
+    def __init__(self, kind: str, value: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        nearest = difflib.get_close_matches(value, names, n=1)
+        guess = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = f" {hint}" if hint else ""
+        super().__init__(f"unknown {kind} {value!r}: expected one of {', '.join(names) or 'none'}{guess}{hint}")
+
+
+class InvalidReference(InvalidInput):
+    """A task reference that leads to no task."""
+
+
+class InvalidArtifact(InvalidInput):
+    """A file that is missing, truncated, altered or no model."""
+
+
+class InvalidTensor(InvalidInput):
+    """An array of a wrong name, shape, dtype or value."""
+
+
+class OutputExists(InvalidInput):
+    """The output is there already, or cannot be written."""
+
+
+class Unsupported(InvalidInput):
+    """An operator, axis or scheme that the format cannot carry."""
+
+
+class Unavailable(EdgedlError):
+    """A package, device or target that is not here."""
+
+
+class EngineFailed(EdgedlError):
+    """An engine raised, hung or crashed on an artifact."""
+
+
+class GateFailed(EdgedlError):
+    """An artifact that was built and not proven."""

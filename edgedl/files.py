@@ -1,0 +1,76 @@
+"""Files that are whole or not there: temporary name, flush, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgedl.errors import OutputExists
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of the file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def refuse_existing(*paths: Path) -> None:
+    """OutputExists if any of the paths is there."""
+    for path in paths:
+        if path.exists():
+            raise OutputExists(f"{path} exists already and is never written over silently: add --force, or choose another -o")
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made with its parents; OutputExists if it cannot be one or cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputExists(f"cannot make the folder {path}: {error.strerror}; choose another -o") from error
+    if not os.access(path, os.W_OK):
+        raise OutputExists(f"cannot write into {path}: permission denied; choose another -o")
+    return path
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds all of it or what it held before."""
+    with staging(path.parent) as folder:
+        (folder / path.name).write_bytes(data)
+        publish(folder, path.parent)
+
+
+@contextlib.contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """A hidden folder beside the outputs, removed at the end whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=".edgedl-", dir=make_folder(parent)))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, target: Path, rename: dict[str, str] | None = None) -> None:
+    """Flush every file of the staging folder and rename it into `target`, under another name where `rename` has one."""
+    try:
+        for file in sorted(folder.iterdir()):
+            _flush(file)
+            file.replace(target / (rename or {}).get(file.name, file.name))
+        _flush(target)
+    except OSError as error:
+        raise OutputExists(f"cannot write into {target}: {error.strerror}") from error

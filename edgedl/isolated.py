@@ -1,0 +1,110 @@
+"""A session in a process of its own: what crashes there is an error here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict
+from typing import Any
+
+from edgedl import errors, worker
+from edgedl.artifact import Artifact
+from edgedl.errors import EngineFailed
+from edgedl.reference import TaskReference
+from edgedl.runtime import Session, Source
+from edgedl.spec import Array, Feeds, Quantization, TensorSpec
+
+# Fewer arenas and an mmap threshold that stays put: the peak memory of one model repeats within 0.3 MB instead of 5.
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
+
+class IsolatedSession(Session):
+    """Loads `source` in a clean child process.
+
+    timeout: seconds that one request may take. EngineFailed if the process crashes or the time is over.
+    """
+
+    def __init__(
+        self, source: Source, runtime: str = "auto", device: str = "cpu", threads: int | None = None, timeout: float = 600
+    ) -> None:
+        self._name = str(source.path) if isinstance(source, Artifact) else source.text
+        self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgedl.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **_ALLOCATOR},
+        )  # fmt: skip
+        given = str(source.path) if isinstance(source, Artifact) else asdict(source)
+        try:
+            reply, _ = self.ask("load", source=given, runtime=runtime, device=device, threads=threads)
+        except BaseException:
+            self.close()
+            raise
+        self.load_seconds: float = reply["load_seconds"]
+        super().__init__(_specs(reply["inputs"]), _specs(reply["outputs"]), reply["engine"], reply["device"])
+
+    def ask(self, do: str, feeds: Feeds | None = None, **request: Any) -> worker.Reply:
+        """Send one request (see edgedl.worker.Worker) and wait for its reply; raises what the worker raised."""
+        with self._lock, self._watchdog():
+            reply = self._exchange({"do": do, **request}, feeds or {})
+        if reply is None:
+            raise EngineFailed(f"{self._name}: {self._death()}")
+        message, tensors = reply
+        if "error" in message:
+            raise getattr(errors, message["error"], EngineFailed)(message["message"])
+        return message, tensors
+
+    def _exchange(self, message: dict[str, Any], feeds: Feeds) -> worker.Reply | None:
+        assert self._process.stdin and self._process.stdout
+        try:
+            worker.send(self._process.stdin, message, feeds)  # type: ignore[arg-type]
+            return worker.receive(self._process.stdout)  # type: ignore[arg-type]
+        except (BrokenPipeError, ValueError):
+            return None
+
+    @contextlib.contextmanager
+    def _watchdog(self) -> Any:
+        timer = threading.Timer(self._timeout, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()
+        if code == -signal.SIGKILL:
+            return f"its process was killed (out of memory, or it took more than {self._timeout:g} s)"
+        how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"the engine's process {how}" + (f": {said[-1]}" if said else "")
+
+    def _invoke(self, feeds: Feeds) -> dict[str, Array]:
+        return self.ask("run", feeds)[1]
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        return self._invoke(feeds)
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe and pipe.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+def _specs(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(i["name"], tuple(i["shape"]), i["dtype"], Quantization(**i["quantization"]) if i["quantization"] else None)
+        for i in items
+    )

@@ -1,0 +1,103 @@
+"""From a task and its module to the Program that exporters take and eager torch runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgedl.errors import InvalidInput, InvalidReference
+from edgedl.exporter import Program
+from edgedl.source_lines import user_line_of
+from edgedl.spec import Array, Axis, DynamicAxes, resize
+from edgedl.task import Task
+
+
+class FlatOutputs(torch.nn.Module):
+    """The user's module with its outputs flattened to a tuple of tensors; `names` says which is which."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor for _, tensor in named_tensors(self.module(*inputs)))
+
+
+def named_tensors(value: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
+    """Depth-first tensors of nested tuples, lists, dictionaries and dataclasses, with names made from keys and positions."""
+    if isinstance(value, torch.Tensor):
+        return [(prefix or "output", value)]
+    if value is None:
+        return []
+    if is_dataclass(value) and not isinstance(value, Mapping | type):
+        value = {key: getattr(value, key) for key in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        items = [(f"{prefix}_{key}" if prefix else str(key), part) for key, part in value.items()]
+    elif isinstance(value, tuple | list):
+        single = len(value) == 1 and not prefix
+        items = [("" if single else f"{prefix or 'output'}_{index}", part) for index, part in enumerate(value)]
+    else:
+        raise InvalidReference(f"forward returned a {type(value).__name__}: expected tensors, or tuples or dictionaries of them")
+    return [named for name, part in items for named in named_tensors(part, name)]
+
+
+def axes_of(task: Task) -> DynamicAxes:
+    """The declared axes with every bare name made an Axis; InvalidInput for an input or axis that is not there."""
+    examples = task.example_inputs()
+    for name, by_axis in task.dynamic_axes.items():
+        if name not in examples:
+            raise InvalidInput(f"dynamic axis of an unknown input {name!r}: the inputs are {', '.join(examples)}")
+        if over := [number for number in by_axis if not 0 <= number < np.ndim(examples[name])]:
+            raise InvalidInput(f"input {name!r} has {np.ndim(examples[name])} axes (0 to {np.ndim(examples[name]) - 1}), not axis {over[0]}")
+    return {
+        name: {number: Axis(axis) if isinstance(axis, str) else axis for number, axis in by_axis.items()}
+        for name, by_axis in task.dynamic_axes.items()
+    }
+
+
+def tracing_lengths(axes: DynamicAxes) -> dict[str, int]:
+    """A length of 2 or more for each axis name, all different: torch.export fixes lengths of 1 and merges equal ones."""
+    lengths: dict[str, int] = {}
+    for axis in (axis for by_axis in axes.values() for axis in by_axis.values()):
+        if axis.name not in lengths:
+            length = max(2, axis.low)
+            while length in lengths.values() and length < axis.high:
+                length += 1
+            lengths[axis.name] = length
+    return lengths
+
+
+def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False) -> Program:
+    """The program of a task; runs the module once. InvalidReference, with the user's line, if that raises."""
+    axes = axes_of(task)
+    examples = {name: np.ascontiguousarray(array) for name, array in task.example_inputs().items()}
+    inputs = resize(examples, axes, tracing_lengths(axes))
+    module = module.eval().requires_grad_(False)
+    names = task.outputs or tuple(name for name, _ in named_tensors(_try_out(task.name, module, inputs)))
+    return Program(task.name, FlatOutputs(module).eval(), inputs, _distinct(names, inputs), axes, channels_last)
+
+
+def _try_out(name: str, module: torch.nn.Module, inputs: Mapping[str, Array]) -> Any:
+    try:
+        with torch.no_grad():
+            return module(*(torch.from_numpy(array) for array in inputs.values()))
+    except Exception as error:
+        shapes = ", ".join(f"{key} {array.shape} {array.dtype}" for key, array in inputs.items())
+        where = f" at {line}" if (line := user_line_of(error)) else ""
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InvalidReference(f"{name} raised{where} on its example inputs ({shapes}): {said}") from error
+
+
+def _distinct(names: tuple[str, ...], inputs: Mapping[str, Array]) -> tuple[str, ...]:
+    """No output has the name of an input or of another output: a file format would confuse them."""
+    taken, result = set(inputs), []
+    for name in names:
+        while name in taken:
+            name += "_out"
+        taken.add(name)
+        result.append(name)
+    return tuple(result)

@@ -1,0 +1,179 @@
+"""From the words of a command line to a Task.
+
+    net.py:NAME            a name in a Python file
+    package.module:NAME    a name in an importable module
+    zoo:NAME               a reference task of edgedl
+    timm:NAME              an architecture of timm (random weights unless --weights is given)
+    model.pt2              a program saved by torch.export.save
+
+NAME is a Task, a callable that returns one, an nn.Module or a callable that returns one.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from edgedl.errors import EdgedlError, InvalidReference, Unavailable, UnknownName
+from edgedl.spec import Array, DynamicAxes, InputOption, parse_dynamic, parse_input
+from edgedl.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TaskReference:
+    """A task in words, as a manifest or another process can hold it.
+
+    text: one of the forms above. weights: a safetensors file or a torch checkpoint.
+    inputs, dynamic: the texts of `--input` and `--dynamic`.
+    """
+
+    text: str
+    weights: str | None = None
+    inputs: tuple[str, ...] = ()
+    dynamic: tuple[str, ...] = ()
+
+    def resolve(self) -> Task:
+        """The task, with its weights loaded when the model is made.
+
+        InvalidReference if the words lead to none; Unavailable if a package is missing.
+        """
+        task = _with_axes(_find(self.text, self.inputs), parse_dynamic(self.dynamic))
+        return replace(task, model=functools.partial(_make, task, self.weights))
+
+
+def _make(task: Task, weights: str | None) -> torch.nn.Module:
+    from edgedl import weights as checkpoints
+
+    try:
+        module = task.model()
+    except EdgedlError:
+        raise
+    except Exception as error:
+        raise InvalidReference(f"the model of {task.name!r} could not be made: {_said(error)}") from error
+    if weights is not None:
+        checkpoints.load_into(module, Path(weights))
+    return module
+
+
+def _find(text: str, inputs: tuple[str, ...]) -> Task:
+    kind, _, name = text.rpartition(":")
+    if text.endswith(".pt2"):
+        from edgedl import program_file
+
+        return program_file.task(Path(text))
+    if not kind or not name:
+        raise InvalidReference(
+            f"{text!r} is not a task reference: expected net.py:NAME, package.module:NAME, zoo:NAME, timm:NAME or a .pt2 file"
+        )
+    if kind == "zoo":
+        from edgedl import zoo
+
+        return zoo.task(name)
+    if kind == "timm":
+        return _timm(name, inputs)
+    return _as_task(text, name, _attribute(_module(kind), name, text), inputs)
+
+
+def _module(kind: str) -> ModuleType:
+    try:
+        return _from_file(Path(kind)) if kind.endswith(".py") else importlib.import_module(kind)
+    except EdgedlError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and kind.startswith(error.name):
+            raise InvalidReference(f"no module {kind!r} can be imported: give a path (net.py:NAME) or install it") from error
+        raise Unavailable(f"{kind} needs the module {error.name!r}, which is not installed: pip install {error.name}") from error
+    except Exception as error:
+        raise InvalidReference(f"{kind} raised while it was imported: {_said(error)}") from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        there = ", ".join(sorted(p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
+        raise InvalidReference(f"no such file: {path}" + (f"; {path.parent} holds {there}" if there else ""))
+    name = f"edgedl_task_{path.stem}"  # never shadows a module of the same name
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _attribute(module: ModuleType, name: str, text: str) -> Any:
+    if not hasattr(module, name):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise UnknownName(f"name in {text.rpartition(':')[0]}", name, public)
+    return getattr(module, name)
+
+
+def _as_task(text: str, name: str, found: Any, inputs: tuple[str, ...]) -> Task:
+    import torch
+
+    made = found
+    if callable(found) and not isinstance(found, torch.nn.Module | Task):
+        try:
+            made = found()
+        except Exception as error:
+            raise InvalidReference(f"{text} raised when it was called without arguments: {_said(error)}") from error
+    if isinstance(made, Task):
+        return made
+    if not isinstance(made, torch.nn.Module):
+        raise InvalidReference(f"{text} is a {type(made).__name__}: expected a Task, an nn.Module, or a callable that returns one")
+    return _module_task(name, (lambda: made) if made is found else found, inputs)
+
+
+def _module_task(name: str, model: Any, inputs: tuple[str, ...]) -> Task:
+    options = [parse_input(text) for text in inputs]
+    if not options:
+        raise InvalidReference(f"{name} is a bare nn.Module, so its inputs must be told: add --input x=1x3x64x64:float32")
+    return Task(name, model, functools.partial(_seeded, options))
+
+
+def _seeded(options: list[InputOption]) -> Mapping[str, Array]:
+    return {option.spec.name: option.sample(seed) for seed, option in enumerate(options)}
+
+
+def _timm(name: str, inputs: tuple[str, ...]) -> Task:
+    try:
+        import timm
+    except ImportError as error:
+        raise Unavailable("timm:NAME needs timm: pip install --no-deps timm torchvision huggingface_hub") from error
+    if not timm.is_model(name):
+        raise UnknownName("timm architecture", name, timm.list_models())
+    if not inputs:
+        channels, height, width = timm.get_pretrained_cfg(name, allow_unregistered=True).input_size
+        inputs = (f"x=1x{channels}x{height}x{width}:float32",)
+    return _module_task(name.replace(".", "_"), functools.partial(timm.create_model, name, pretrained=False), inputs)
+
+
+def _with_axes(task: Task, axes: DynamicAxes) -> Task:
+    from edgedl.spec import Axis
+
+    declared: dict[str, dict[int, Axis]] = {
+        name: {number: Axis(axis) if isinstance(axis, str) else axis for number, axis in by_axis.items()}
+        for name, by_axis in {**task.dynamic_axes, **axes}.items()
+    }
+    return replace(task, dynamic_axes=declared)
+
+
+def _said(error: BaseException) -> str:
+    first = (str(error).strip() or "no message").splitlines()[0]
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
+    return f"{type(error).__name__}: {first}{where}"

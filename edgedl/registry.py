@@ -1,0 +1,61 @@
+"""Exporters and runtimes by entry point, listed without importing them.
+
+A plugin names an object in the group `edgedl.exporters` or `edgedl.runtimes`; the built-ins use the same door.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from edgedl.errors import Unavailable, UnknownName
+
+if TYPE_CHECKING:
+    from edgedl.exporter import Exporter
+    from edgedl.runtime import Runtime
+
+
+def exporters() -> dict[str, EntryPoint]:
+    """Format name -> entry point."""
+    return {point.name: point for point in entry_points(group="edgedl.exporters")}
+
+
+def runtimes() -> dict[str, EntryPoint]:
+    """Engine name -> entry point."""
+    return {point.name: point for point in entry_points(group="edgedl.runtimes")}
+
+
+def exporter(name: str) -> Exporter:
+    """The exporter of a format; UnknownName, or Unavailable with the command that installs what it needs."""
+    found: Exporter = _load("format", name, exporters())
+    return found
+
+
+def runtime(name: str) -> Runtime:
+    """The runtime of an engine; UnknownName, or Unavailable with the command that installs what it needs."""
+    found: Runtime = _load("runtime", name, runtimes())
+    return found
+
+
+def missing(plugin: Exporter | Runtime) -> list[str]:
+    """The modules that the plugin needs and that are not installed."""
+    return [name for name in plugin.requires if not installed(name)]
+
+
+def installed(module: str) -> bool:
+    """Whether a module, or one of `a|b`, could be imported; nothing is."""
+    try:
+        return any(importlib.util.find_spec(name) for name in module.split("|"))
+    except ModuleNotFoundError:
+        return False
+
+
+def _load(kind: str, name: str, points: dict[str, EntryPoint]) -> Any:
+    if name not in points:
+        raise UnknownName(kind, name, points)
+    plugin = points[name].load()
+    if absent := missing(plugin):
+        needs = ", ".join(module.replace("|", " or ") for module in absent)
+        raise Unavailable(f"{kind} {name!r} needs {needs}, which is not installed: pip install 'edgedl[{plugin.extra}]'")
+    return plugin

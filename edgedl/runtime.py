@@ -1,0 +1,188 @@
+"""Running a model: `load`, `Session`, and what a runtime is. All that a device embeds; needs numpy and one engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgedl import registry
+from edgedl.artifact import Artifact
+from edgedl.errors import EngineFailed, InvalidTensor, Unavailable
+from edgedl.reference import TaskReference
+from edgedl.spec import Array, Feeds, Quantization, TensorSpec
+
+Source = Artifact | TaskReference
+
+
+class Session(ABC):
+    """A model in an engine, ready to run; close it, or use it as a context manager.
+
+    inputs, outputs: specs in the model's order. engine: name and version of what really runs. device: `cpu` or `cuda`.
+    """
+
+    def __init__(
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], engine: str, device: str
+    ) -> None:
+        self.inputs, self.outputs, self.engine, self.device = inputs, outputs, engine, device
+
+    @abstractmethod
+    def _invoke(self, feeds: Feeds) -> dict[str, Array]:
+        """Run arrays of exactly the specified names, dtypes and shapes; thread-safe."""
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Outputs by name, from arrays by input name; may be called from several threads.
+
+        int64 and int32 stand in for each other where the values fit. An input with a quantization takes real numbers
+        (float32) or stored ones; outputs with a quantization come back as real numbers (float32).
+        InvalidTensor says which input is wrong and what was expected; EngineFailed what the engine said.
+        """
+        try:
+            return self._invoke(feeds)
+        except Exception as refusal:
+            accepted = accept(feeds, self.inputs)
+            try:
+                return self._invoke(accepted)
+            except Exception:
+                raise EngineFailed(f"{self.engine} could not run the model: {_first_line(refusal)}") from refusal
+
+    def __call__(self, *arrays: Array) -> tuple[Array, ...]:
+        """Outputs in the model's order, from arrays in the model's order."""
+        if len(arrays) != len(self.inputs):
+            raise InvalidTensor(f"expected {len(self.inputs)} inputs ({_names(self.inputs)}), got {len(arrays)}")
+        outputs = self.run({spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)})
+        return tuple(outputs[spec.name] for spec in self.outputs)
+
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to release
+        """Release the engine; the session cannot run afterwards."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Runtime(Protocol):
+    """One per engine, found under the entry-point group `edgedl.runtimes`.
+
+    formats: what it loads (`torch` stands for a task reference). requires, extra: as in Exporter.
+    """
+
+    name: str
+    formats: frozenset[str]
+    requires: tuple[str, ...]
+    extra: str
+
+    def load(self, source: Source, device: str, threads: int | None) -> Session:
+        """Unavailable if the device is not here: a fall-back is an error. EngineFailed if the engine refuses the model."""
+
+
+def load(
+    source: str | Path | Source, runtime: str = "auto", device: str = "cpu", threads: int | None = None
+) -> Session:
+    """A session for a model file or, in eager torch, for a task reference.
+
+    runtime: `auto` takes the first installed engine for the format. threads: None leaves the choice to the engine.
+    """
+    source = as_source(source)
+    if threads is not None and threads < 1:
+        raise InvalidTensor(f"threads={threads}: expected 1 or more")
+    return _runtime_for(source, runtime).load(source, device, threads)
+
+
+def as_source(source: str | Path | Source) -> Source:
+    """A path with a model suffix is an artifact, all else a task reference."""
+    if isinstance(source, Artifact | TaskReference):
+        return source
+    return TaskReference(str(source)) if is_reference(str(source)) else Artifact.open(source)
+
+
+def is_reference(text: str) -> bool:
+    """Whether the text names a task (`net.py:task`, `zoo:digits`) and not a model file."""
+    return ":" in text and not Path(text).exists()
+
+
+def runtimes_for(source: Source) -> list[str]:
+    """Names of the installed engines that load the source, the preferred first."""
+    plugins = [(name, point.load()) for name, point in registry.runtimes().items()]
+    return [name for name, plugin in plugins if format_of(source) in plugin.formats and not registry.missing(plugin)]
+
+
+def format_of(source: Source) -> str:
+    return source.format if isinstance(source, Artifact) else "torch"
+
+
+def _runtime_for(source: Source, name: str) -> Runtime:
+    if name == "auto":
+        names = runtimes_for(source)
+        if not names:
+            raise Unavailable(f"no engine for {format_of(source)} models is installed: {_remedy(format_of(source))}")
+        name = names[0]
+    plugin = registry.runtime(name)
+    if format_of(source) not in plugin.formats:
+        able = ", ".join(runtimes_for(source)) or _remedy(format_of(source))
+        raise InvalidTensor(f"runtime {name!r} does not load {format_of(source)} models; these do: {able}")
+    return plugin
+
+
+def _remedy(fmt: str) -> str:
+    extras = [point.load().extra for point in registry.runtimes().values() if fmt in point.load().formats]
+    return " or ".join(f"pip install 'edgedl[{extra}]'" for extra in extras)
+
+
+def accept(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """The feeds in exactly the specified dtypes; InvalidTensor for what cannot be taken without loss."""
+    if not isinstance(feeds, Mapping):
+        raise InvalidTensor(f"expected a dictionary of arrays by input name ({_names(specs)}), got {type(feeds).__name__}")
+    if set(feeds) != {spec.name for spec in specs}:
+        raise InvalidTensor(f"expected the inputs {_names(specs)}, got {', '.join(map(str, feeds)) or 'none'}")
+    return {spec.name: _accept(np.asarray(feeds[spec.name]), spec) for spec in specs}
+
+
+def _accept(array: Array, spec: TensorSpec) -> Array:
+    if not spec.accepts(array.shape):
+        raise InvalidTensor(f"input {spec.name!r} has shape {array.shape}, expected {_shape(spec)}")
+    dtype = np.dtype(spec.dtype)
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
+    if spec.quantization and array.dtype.kind == "f":
+        return quantize(array, spec.quantization, dtype)
+    if {array.dtype.name, spec.dtype} == {"int32", "int64"} and np.array_equal(array.astype(dtype), array):
+        return array.astype(dtype)
+    raise InvalidTensor(f"input {spec.name!r} has dtype {array.dtype}, expected {spec.dtype}: {_conversion(array, spec)}")
+
+
+def _conversion(array: Array, spec: TensorSpec) -> str:
+    if {array.dtype.name, spec.dtype} == {"int32", "int64"}:
+        return "its values do not fit"
+    return f"convert it with .astype('{spec.dtype}')"
+
+
+def quantize(array: Array, quantization: Quantization, dtype: np.dtype[Any]) -> Array:
+    """Stored integers of real numbers: round(real / scale) + zero_point, clipped to the dtype."""
+    limits = np.iinfo(dtype)
+    stored = np.rint(array / quantization.scale) + quantization.zero_point
+    return np.clip(stored, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(array: Array, quantization: Quantization) -> Array:
+    """Real numbers (float32) of stored integers."""
+    real: Array = (array.astype(np.float32) - quantization.zero_point) * np.float32(quantization.scale)
+    return real
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "(" + ", ".join(map(str, spec.shape)) + ("," if len(spec.shape) == 1 else "") + ")"
+
+
+def _names(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(map(str, specs))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

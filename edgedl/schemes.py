@@ -1,0 +1,56 @@
+"""Quantization schemes: how numbers are stored, by names with a decoder.
+
+A name reads `w<bits>[a<bits>][-dynamic]`: the bits of the weights, the bits of the activations, and whether the
+activations' ranges are taken at run time (`-dynamic`) instead of from calibration data. `w8` alone stores weights
+in 8 bits and computes in float.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgedl.errors import UnknownName
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an artifact may be from its reference before the gate closes.
+
+    relative_rms: rms(output - reference) / rms(reference), no unit.
+    max_drop: the largest loss of the task's score that passes, in the score's own unit.
+    """
+
+    relative_rms: float
+    max_drop: float
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the weights and the activations of an artifact are stored.
+
+    weights, activations: a dtype name. needs_calibration: ranges come from data. suits: where the scheme pays.
+    """
+
+    name: str
+    weights: str
+    activations: str
+    needs_calibration: bool
+    tolerance: Tolerance
+    suits: str
+
+
+_ALL = (
+    Scheme("fp32", "float32", "float32", False, Tolerance(1e-4, 0.001), "the reference; any engine"),
+    Scheme("fp16", "float16", "float32", False, Tolerance(5e-3, 0.002), "half the bytes, float speed; any engine"),
+    Scheme("w8", "int8", "float32", False, Tolerance(0.1, 0.01), "a quarter of the bytes, float speed; flash-bound devices"),
+    Scheme("w8a8-dynamic", "int8", "int8", False, Tolerance(0.15, 0.01), "LSTM, transformers and MLP on CPUs; CNN in LiteRT"),
+    Scheme("w8a8", "int8", "int8", True, Tolerance(0.2, 0.01), "CNN on CPUs with VNNI or dot product, NPUs"),
+)
+SCHEMES = {scheme.name: scheme for scheme in _ALL}
+
+
+def scheme(name: str) -> Scheme:
+    """The scheme called `name`; UnknownName with the nearest one otherwise."""
+    if name not in SCHEMES:
+        raise UnknownName("scheme", name, SCHEMES)
+    return SCHEMES[name]

@@ -1,0 +1,39 @@
+"""From the stack trace that torch keeps on a graph node to the line of the user's Python."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_OURS = Path(__file__).parent
+_NOT_THE_USERS = ("/site-packages/torch/", "/dist-packages/torch/", "/lib/python", "<")
+
+
+def user_line(stack_trace: str | None) -> str | None:
+    """`net.py:12`, the innermost frame that is the user's; torch's own layers, the standard library and edgedl are not.
+
+    A layer of torch called by the user (`self.conv(x)`) gives the line of the call.
+    """
+    frames = [(match["file"], int(match["line"])) for match in _FRAME.finditer(stack_trace or "")]
+    users = [(file, line) for file, line in frames if _is_users(file)]
+    return "{}:{}".format(*users[-1]) if users else None
+
+
+def user_line_of(error: BaseException) -> str | None:
+    """The user's line in an exception: from its traceback, or from a stack trace quoted in its message."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return user_line(str(error)) or user_line(frames)
+
+
+def _is_users(file: str) -> bool:
+    if "/site-packages/" not in file and file.startswith(str(_OURS)):
+        return "/zoo/" in file
+    return not any(part in file for part in _NOT_THE_USERS) or _is_model_package(file)
+
+
+def _is_model_package(file: str) -> bool:
+    """Installed model code (timm, transformers, the zoo...) counts as the user's: there is nothing nearer."""
+    package = file.partition("-packages/")[2].partition("/")[0]
+    return package not in ("", "torch", "onnx", "onnxscript", "litert_torch", "jax", "edgedl", "edgedl_onnx", "edgedl_tflite") or "/edgedl/zoo/" in file

@@ -1,0 +1,128 @@
+"""What is known of a model's inputs and outputs before it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedl.errors import InvalidInput
+
+Array = npt.NDArray[Any]
+Feeds = Mapping[str, Array]
+"""Arrays by the name of the input or output that they belong to."""
+
+DTYPES = (
+    "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real = scale * (stored - zero_point), elementwise; https://ai.google.dev/edge/litert/models/quantization_spec."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, shape and dtype of one input or output.
+
+    shape: an int is a fixed length, a str is the name of a dynamic axis. dtype: a numpy name.
+    quantization: for integers that stand for real numbers.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    quantization: Quantization | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}={'x'.join(map(str, self.shape))}:{self.dtype}"
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape fits; a dynamic axis takes any length."""
+        return len(shape) == len(self.shape) and all(
+            isinstance(d, str) or d == n for d, n in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A dynamic axis: its name, and the range of lengths over which an artifact is proven (the file has no bounds)."""
+
+    name: str
+    low: int = 1
+    high: int = 16
+
+
+DynamicAxes = Mapping[str, Mapping[int, Axis]]
+"""input name -> axis number -> Axis. Axes of one name have one length."""
+
+_INPUT = re.compile(r"(?P<name>[^=]+)=(?P<shape>\d+(?:x\d+)*)?(?::(?P<dtype>\w+))?(?::(?P<low>[-.\d]+?)\.\.(?P<high>[-.\d]+))?")
+_DYNAMIC = re.compile(r"(?P<input>[^:=]+):(?P<axis>\d+)=(?P<name>[A-Za-z_]\w*)(?::(?P<low>\d+)\.\.(?P<high>\d+))?")
+
+
+@dataclass(frozen=True)
+class InputOption:
+    """One `--input`: a fixed spec and the range that seeded values are drawn from."""
+
+    spec: TensorSpec
+    low: float
+    high: float
+
+    def sample(self, seed: int) -> Array:
+        """Seeded values: uniform in [low, high] for integers and bool, normal for floats unless a range was given."""
+        generator = np.random.default_rng(seed)
+        shape = tuple(int(n) for n in self.spec.shape)
+        dtype = np.dtype(self.spec.dtype)
+        if dtype.kind != "f":
+            return generator.integers(int(self.low), int(self.high), shape, endpoint=True).astype(dtype)
+        if np.isinf(self.high):
+            return generator.standard_normal(shape).astype(dtype)
+        return generator.uniform(self.low, self.high, shape).astype(dtype)
+
+
+def parse_input(text: str) -> InputOption:
+    """`x=1x3x64x64:float32` or, with a range for seeded values, `tokens=1x16:int64:0..999`."""
+    match = _INPUT.fullmatch(text)
+    dtype = (match and match["dtype"]) or "float32"
+    if not match or dtype not in DTYPES:
+        raise InvalidInput(
+            f"--input {text!r} is not NAME=SHAPE:DTYPE, as in x=1x3x64x64:float32 or tokens=1x16:int64:0..999 "
+            f"(dtypes: {', '.join(DTYPES)})"
+        )
+    shape = tuple(int(n) for n in (match["shape"] or "").split("x") if n)
+    default = (0.0, 1.0) if np.dtype(dtype).kind != "f" else (-np.inf, np.inf)
+    low, high = (float(match["low"]), float(match["high"])) if match["low"] else default
+    return InputOption(TensorSpec(match["name"], shape, dtype), low, high)
+
+
+def parse_dynamic(texts: tuple[str, ...]) -> dict[str, dict[int, Axis]]:
+    """`x:0=batch` or, with the lengths to be proven, `x:0=batch:1..32`; one dictionary of all of them."""
+    axes: dict[str, dict[int, Axis]] = {}
+    for text in texts:
+        match = _DYNAMIC.fullmatch(text)
+        if not match:
+            raise InvalidInput(f"--dynamic {text!r} is not INPUT:AXIS=NAME[:LOW..HIGH], as in x:0=batch or x:1=time:8..200")
+        low, high = int(match["low"] or 1), int(match["high"] or 16)
+        if not 1 <= low < high:
+            raise InvalidInput(f"--dynamic {text!r}: expected 1 <= LOW < HIGH")
+        axes.setdefault(match["input"], {})[int(match["axis"])] = Axis(match["name"], low, high)
+    return axes
+
+
+def resize(feeds: Feeds, axes: DynamicAxes, lengths: Mapping[str, int]) -> dict[str, Array]:
+    """The feeds with each dynamic axis cut, or repeated from its start, to `lengths[axis name]`."""
+    resized = dict(feeds)
+    for name, by_axis in axes.items():
+        for number, axis in by_axis.items():
+            array = resized[name]
+            rows = np.arange(lengths[axis.name]) % array.shape[number]
+            resized[name] = np.take(array, rows, axis=number)
+    return resized

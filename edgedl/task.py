@@ -1,0 +1,56 @@
+"""What a user brings: a model and, the more of the rest there is, the more edgedl can prove."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgedl.spec import Array, Axis, Feeds
+
+if TYPE_CHECKING:
+    import torch
+
+Predict = Callable[[Feeds], dict[str, Array]]
+"""Outputs by name, from arrays by input name: a torch module or an artifact in an engine, the caller cannot tell."""
+
+Progress = Callable[[int, int], None]
+"""(steps done, steps in all)"""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of merit over the held-out data.
+
+    samples: one value per example, in a fixed order, whose mean is `value`; they give the drop its confidence interval.
+    """
+
+    name: str
+    value: float
+    higher_is_better: bool = True
+    samples: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A frozen bundle of callables. `model` and `example_inputs` are enough to export.
+
+    model: makes the module; untrained unless it loads weights itself.
+    example_inputs: arrays by input name, in the order of `forward`; the names are those of the artifacts.
+    dynamic_axes: input name -> axis number -> its name, or an Axis with the lengths to be proven.
+    outputs: names of the outputs; by default the keys of a returned dictionary, else `output` or `output_0`, `output_1`...
+    calibration: real inputs for ranges and for parity, as many as there are; a batch each.
+    evaluate: the score of a predict function on held-out data.
+    fit: trains the module in place, `(module, seed, progress)`, and returns it.
+    """
+
+    name: str
+    model: Callable[[], torch.nn.Module]
+    example_inputs: Callable[[], Mapping[str, Array]]
+    dynamic_axes: Mapping[str, Mapping[int, str | Axis]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    calibration: Callable[[], Iterable[Feeds]] | None = None
+    evaluate: Callable[[Predict], Score] | None = None
+    fit: Callable[[torch.nn.Module, int, Progress], torch.nn.Module] | None = None
+    description: str = ""
+    licence: str = ""

@@ -1,0 +1,86 @@
+"""One onnxruntime.InferenceSession behind edgedl's Session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnxruntime
+
+from edgedl.artifact import Artifact, Manifest
+from edgedl.errors import EngineFailed, InvalidTensor, Unavailable, UnknownName
+from edgedl.runtime import Session, Source
+from edgedl.spec import Array, Feeds, TensorSpec
+
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""device -> providers in the order asked for; the first one must be the one that runs"""
+
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(int64)": "int64",
+    "tensor(int32)": "int32", "tensor(int16)": "int16", "tensor(int8)": "int8", "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}  # fmt: skip
+
+
+class OrtSession(Session):
+    """`InferenceSession.run` checks names, dtypes and shapes itself; edgedl only explains its refusals."""
+
+    def __init__(self, source: Source, device: str, threads: int | None) -> None:
+        assert isinstance(source, Artifact)
+        session = _open(source, device, threads)
+        super().__init__(
+            _specs(session.get_inputs()), _specs(session.get_outputs()), f"onnxruntime {onnxruntime.__version__}", device
+        )
+        _hold_against(self, source.manifest)
+        self._names = [spec.name for spec in self.outputs]
+        self._run = session.run
+
+    def _invoke(self, feeds: Feeds) -> dict[str, Array]:
+        return dict(zip(self._names, self._run(None, feeds), strict=False))
+
+
+def _open(source: Artifact, device: str, threads: int | None) -> Any:
+    if device not in PROVIDERS:
+        raise UnknownName("device", device, PROVIDERS)
+    wanted = PROVIDERS[device][0]
+    if wanted not in onnxruntime.get_available_providers():
+        raise Unavailable(f"device {device!r} is not here: this onnxruntime has no {wanted} (pip install 'edgedl[ort-gpu]')")
+    session = _session(source, device, threads)
+    if session.get_providers()[0] != wanted:
+        raise Unavailable(f"device {device!r} could not be used: onnxruntime fell back to {session.get_providers()[0]}")
+    return session
+
+
+def _session(source: Artifact, device: str, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
+    try:
+        return onnxruntime.InferenceSession(str(source.path), options, providers=list(PROVIDERS[device]))
+    except Exception as error:
+        raise EngineFailed(f"onnxruntime cannot load {source.path}: {str(error).splitlines()[0]}") from error
+
+
+def _specs(arguments: list[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(arg.name, tuple(d if isinstance(d, int) else str(d) for d in arg.shape or ()), _dtype(arg))
+        for arg in arguments
+    )
+
+
+def _dtype(argument: Any) -> str:
+    if argument.type not in _DTYPES:
+        raise InvalidTensor(f"{argument.name} is a {argument.type}: edgedl carries tensors of {', '.join(_DTYPES.values())}")
+    return _DTYPES[argument.type]
+
+
+def _hold_against(session: Session, manifest: Manifest | None) -> None:
+    for side in ("inputs", "outputs") if manifest else ():
+        told, there = ([spec.name for spec in getattr(thing, side)] for thing in (manifest, session))
+        if told != there:
+            raise EngineFailed(f"the file's {side} are {there}, its manifest says {told}: export it again")
