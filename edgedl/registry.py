@@ -5,6 +5,7 @@ A plugin names an object in the group `edgedl.exporters` or `edgedl.runtimes`; t
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,24 @@ def installed(module: str) -> bool:
 def _load(kind: str, name: str, points: dict[str, EntryPoint]) -> Any:
     if name not in points:
         raise UnknownName(kind, name, points)
-    plugin = points[name].load()
+    plugin = _imported(points[name])
     if absent := missing(plugin):
         needs = ", ".join(module.replace("|", " or ") for module in absent)
         raise Unavailable(f"{kind} {name!r} needs {needs}, which is not installed: pip install 'edgedl[{plugin.extra}]'")
     return plugin
+
+
+def _imported(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        raise Unavailable(f"the plugin {point.name!r} ({point.value}) could not be imported: {error}") from error
+
+
+def usable_runtimes() -> dict[str, Runtime]:
+    """The runtimes that import and have what they need; `edgedl doctor` tells what ails the others."""
+    found = {}
+    for name in runtimes():
+        with contextlib.suppress(Unavailable):
+            found[name] = runtime(name)
+    return found

@@ -109,8 +109,7 @@ def is_reference(text: str) -> bool:
 
 def runtimes_for(source: Source) -> list[str]:
     """Names of the installed engines that load the source, the preferred first."""
-    plugins = [(name, point.load()) for name, point in registry.runtimes().items()]
-    return [name for name, plugin in plugins if format_of(source) in plugin.formats and not registry.missing(plugin)]
+    return [name for name, plugin in registry.usable_runtimes().items() if format_of(source) in plugin.formats]
 
 
 def format_of(source: Source) -> str:
@@ -131,8 +130,8 @@ def _runtime_for(source: Source, name: str) -> Runtime:
 
 
 def _remedy(fmt: str) -> str:
-    extras = [point.load().extra for point in registry.runtimes().values() if fmt in point.load().formats]
-    return " or ".join(f"pip install 'edgedl[{extra}]'" for extra in extras)
+    extra = {"onnx": "ort", "tflite": "litert", "torch": "train"}[fmt]
+    return f"pip install 'edgedl[{extra}]'"
 
 
 def accept(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:

@@ -1,0 +1,49 @@
+"""ONNX as an edgedl format: torch.export -> ONNX, graph rewriting and quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgedl.exporter import Calibration, Description, Program
+from edgedl.schemes import Scheme
+from edgedl.spec import Array, Feeds
+
+
+class OnnxExporter:
+    """The Exporter of ONNX; each method's work is in the module of its name."""
+
+    format = "onnx"
+    suffix = ".onnx"
+    requires = ("torch", "onnx", "onnxscript", "onnxruntime")
+    extra = "onnx"
+    schemes = ("fp16", "w8", "w8a8-dynamic", "w8a8")
+    runtimes = ("ort",)
+
+    def export(self, program: Program, path: Path) -> None:
+        from edgedl_onnx.export import export
+
+        export(program, path)
+
+    def quantize(self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path) -> None:
+        from edgedl_onnx.quantize import quantize
+
+        quantize(source, scheme, calibration, path)
+
+    def objection(self, source: Path, scheme: Scheme) -> str | None:
+        from edgedl_onnx.quantize import objection
+
+        return objection(source, scheme)
+
+    def describe(self, path: Path) -> Description:
+        from edgedl_onnx.describe import describe
+
+        return describe(path)
+
+    def intermediates(self, path: Path, feeds: Feeds) -> Iterable[tuple[str, Array]]:
+        from edgedl_onnx.intermediates import intermediates
+
+        return intermediates(path, feeds)
+
+
+exporter = OnnxExporter()

@@ -1,0 +1,110 @@
+"""The machine and the software that a figure belongs to. Nothing is imported to find out; what cannot be read is None."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "tflite-runtime", "openvino", "torch",
+)  # fmt: skip
+"""distributions whose versions are recorded"""
+FLAGS = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "fma", "f16c",
+    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
+)  # fmt: skip
+"""processor flags on which the speed of a quantized model depends"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """memory_bytes: of the machine. load_before, load_after: the 1-minute load average.
+
+    container: what a cgroup limits (`cpu.max`, `memory.max`). date: UTC, ISO 8601. packages: versions by distribution.
+    """
+
+    cpu: str
+    cores: int
+    flags: tuple[str, ...]
+    memory_bytes: int | None
+    system: str
+    python: str
+    packages: Mapping[str, str]
+    date: str
+    governor: str | None = None
+    container: Mapping[str, str] | None = None
+    load_before: float | None = None
+    load_after: float | None = None
+
+
+def environment() -> Environment:
+    """The environment as it is now; call `finish` after the measurement."""
+    cpuinfo = _text("/proc/cpuinfo")
+    return Environment(
+        cpu=_field(cpuinfo, "model name") or platform.processor() or platform.machine(),
+        cores=_cores(),
+        flags=_flags(cpuinfo),
+        memory_bytes=_memory(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        packages=_packages(),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        container=_container(),
+        load_before=load_average(),
+    )
+
+
+def finish(before: Environment) -> Environment:
+    """The same, with the load as it is now."""
+    return replace(before, load_after=load_average())
+
+
+def load_average() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(cpuinfo: str, name: str) -> str | None:
+    values = (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.partition(":")[0].strip() == name)
+    return next(values, None)
+
+
+def _flags(cpuinfo: str) -> tuple[str, ...]:
+    there = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features") or "").split()
+    return tuple(flag for flag in FLAGS if flag in there)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> int | None:
+    words = (_field(_text("/proc/meminfo"), "MemTotal") or "").split()
+    return int(words[0]) * 1024 if words else None
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _container() -> dict[str, str] | None:
+    limits = {name: _text(f"/sys/fs/cgroup/{name}").strip() for name in ("cpu.max", "memory.max")}
+    return {name: limit for name, limit in limits.items() if limit and not limit.startswith("max")} or None

@@ -1,0 +1,59 @@
+"""What to measure, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from edgedl.artifact import Artifact
+from edgedl.errors import InvalidInput
+from edgedl.reference import TaskReference
+
+FEWEST_ROUNDS = 6
+"""With fewer, no interval of the median covers 95 %: the extremes of n rounds cover 1 - 2 * 0.5**n."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model in one engine with one number of threads (None leaves it to the engine)."""
+
+    label: str
+    source: Artifact | TaskReference
+    runtime: str = "auto"
+    device: str = "cpu"
+    threads: int | None = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; totals per subject.
+
+    runs, seconds: both are reached. rounds: bursts that the runs are spread over, interleaved across subjects.
+    warmup_runs, warmup_seconds: run before, and not kept. seed: of the order within a round.
+    timeout: seconds that loading, or one burst, may take before the engine counts as hung.
+    """
+
+    runs: int = 100
+    seconds: float = 2.0
+    rounds: int = 20
+    warmup_runs: int = 10
+    warmup_seconds: float = 0.2
+    seed: int = 0
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 <= value < 1e9:
+                raise InvalidInput(f"{field.name}={value}: expected a number from 0 to 1e9")
+        if self.rounds < FEWEST_ROUNDS:
+            raise InvalidInput(f"rounds={self.rounds}: expected {FEWEST_ROUNDS} or more, fewer give no 95 % interval")
+        if self.runs < 1:
+            raise InvalidInput(f"runs={self.runs}: expected 1 or more")
+
+    @property
+    def runs_per_round(self) -> int:
+        return -(-self.runs // self.rounds)
+
+    @property
+    def seconds_per_round(self) -> float:
+        return self.seconds / self.rounds

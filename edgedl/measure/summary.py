@@ -1,0 +1,118 @@
+"""Figures of one subject, and sentences about two, derived from the raw samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedl.measure import statistics
+from edgedl.measure.record import Measured
+from edgedl.measure.statistics import Estimate, Figures, Percentile, Samples
+
+LEVELS = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """median_ns: wall nanoseconds per run. cpu_ns: processor nanoseconds per run, over all threads; median of the rounds.
+
+    noise: relative spread of the round medians (interquartile range / 1.349, which is the standard deviation of a normal
+    distribution). busy: share of wall time in which the process ran; near 1 on a quiet machine with one thread.
+    """
+
+    label: str
+    runs: int
+    median_ns: Estimate
+    cpu_ns: float
+    percentiles: tuple[Percentile, ...]
+    noise: float
+    busy: float
+    preemptions: int
+
+
+def summarize(subject: Measured) -> Summary:
+    """The figures of a subject that has rounds."""
+    rounds = arrays(subject)
+    pooled = np.concatenate(rounds)
+    return Summary(
+        label=subject.label,
+        runs=len(pooled),
+        median_ns=statistics.median(rounds),
+        cpu_ns=float(np.median([1e9 * r.cpu_seconds / len(r.wall_ns) for r in subject.rounds])),
+        percentiles=tuple(statistics.percentile(pooled, level) for level in LEVELS),
+        noise=_noise(round_medians(subject)),
+        busy=sum(r.cpu_seconds for r in subject.rounds) * 1e9 / float(pooled.sum(dtype=np.float64)),
+        preemptions=sum(r.preemptions for r in subject.rounds),
+    )
+
+
+def arrays(subject: Measured) -> list[Samples]:
+    """Wall nanoseconds, one array per round."""
+    return [np.array(r.wall_ns, np.int64) for r in subject.rounds]
+
+
+def round_medians(subject: Measured) -> Figures:
+    return np.array([np.median(samples) for samples in arrays(subject)])
+
+
+def speedup(subject: Measured, baseline: Measured) -> Estimate:
+    """How many times faster `subject` is than `baseline`, both of one record; below 1 it is slower."""
+    return statistics.ratio(round_medians(baseline), round_medians(subject))
+
+
+def is_faster(gain: Estimate) -> bool:
+    return gain.low > 1
+
+
+def is_slower(gain: Estimate) -> bool:
+    return gain.high < 1
+
+
+def verdict(subject: Measured, baseline: Measured) -> str:
+    """`faster` and `slower` only where the interval of the ratio excludes 1."""
+    gain = speedup(subject, baseline)
+    if is_faster(gain):
+        return f"{subject.label} is {times(gain)} faster than {baseline.label} ({between(gain)})"
+    if is_slower(gain):
+        loss = Estimate(1 / gain.value, 1 / gain.high, 1 / gain.low)
+        return f"{subject.label} is {times(loss)} slower than {baseline.label} ({between(loss)})"
+    return f"no difference could be seen between {subject.label} and {baseline.label} ({visible(gain)})"
+
+
+def times(gain: Estimate) -> str:
+    return f"{figure(gain.value)}x"
+
+
+def between(gain: Estimate) -> str:
+    return f"95 % interval {figure(gain.low)} to {figure(gain.high)}"
+
+
+def visible(gain: Estimate) -> str:
+    return f"smallest visible: {100 * statistics.smallest_visible(gain):.2g} %"
+
+
+def figure(value: float) -> str:
+    """A ratio with as many digits as tell it from 1."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def warnings(summaries: Mapping[str, Summary], threads: Mapping[str, int | None]) -> list[str]:
+    """One sentence for each subject whose samples show a machine too busy to believe; keys are labels."""
+    found = []
+    for label, summary in summaries.items():
+        if summary.noise > MOST_NOISE:
+            found.append(f"{label}: its rounds differ by {summary.noise:.0%}: the machine was too busy to believe small differences")
+        elif threads[label] == 1 and summary.busy < LEAST_BUSY:
+            found.append(f"{label}: it ran in only {summary.busy:.0%} of the time: the machine was too busy, believe CPU time only")
+    return found
+
+
+MOST_NOISE = 0.10
+LEAST_BUSY = 0.85
+
+
+def _noise(medians: Figures) -> float:
+    low, middle, high = np.quantile(medians, [0.25, 0.5, 0.75])
+    return float((high - low) / 1.349 / middle)

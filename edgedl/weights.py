@@ -1,0 +1,67 @@
+"""Loading weights without running code: safetensors, or a torch checkpoint under `weights_only`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgedl.errors import InvalidInput
+from edgedl.files import write_atomic
+
+_TORCH = (".pt", ".pth", ".ckpt", ".bin")
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def load_into(module: torch.nn.Module, path: Path) -> None:
+    """Load the weights into `module`; InvalidInput if the file is refused or does not fit the module."""
+    state = _read(path)
+    wanted = module.state_dict()
+    if missing := wanted.keys() - state.keys():
+        raise InvalidInput(f"{path} does not fit the model: {len(missing)} of {len(wanted)} tensors are missing, {min(missing)!r} first")
+    if extra := state.keys() - wanted.keys():
+        raise InvalidInput(f"{path} does not fit the model: it holds {len(extra)} tensors that the model has not, {min(extra)!r} first")
+    if odd := [name for name in wanted if wanted[name].shape != state[name].shape]:
+        here, there = tuple(wanted[odd[0]].shape), tuple(state[odd[0]].shape)
+        raise InvalidInput(f"{path} does not fit the model: {odd[0]!r} is {there} in the file and {here} in the model")
+    module.load_state_dict(state)
+
+
+def save(module: torch.nn.Module, path: Path) -> None:
+    """Write the module's weights as safetensors, whole or not at all."""
+    from safetensors.torch import save as encode
+
+    write_atomic(path, encode({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}))
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InvalidInput(f"no such weights file: {path}; train with: edgedl train TASK -o {path.parent}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load
+
+            return dict(load(path.read_bytes()))
+        if path.suffix in _TORCH:
+            return _state_dict(torch.load(path, map_location="cpu", weights_only=True), path)
+    except InvalidInput:
+        raise
+    except Exception as error:
+        why = "it holds more than tensors, which could run code" if "weights_only" in str(error).lower() else _first(error)
+        raise InvalidInput(f"{path} is refused: {why}; save it anew with safetensors.torch.save_model(model, 'model.safetensors')") from error
+    raise InvalidInput(f"{path} is refused: expected .safetensors or a torch checkpoint ({', '.join(_TORCH)})")
+
+
+def _state_dict(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
+    for key in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise InvalidInput(f"{path} is refused: expected a dictionary of tensors (a state_dict)")
+    return {str(name): tensor for name, tensor in loaded.items()}
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

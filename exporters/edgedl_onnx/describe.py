@@ -1,0 +1,134 @@
+"""What is in an ONNX file: operators, parameters, MACs, bytes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+
+from edgedl.errors import InvalidArtifact
+from edgedl.exporter import Description
+from edgedl.spec import TensorSpec
+from edgedl_onnx.graph import read
+
+Shapes = dict[str, tuple[int, ...]]
+"""value name -> shape, dynamic axes as 1"""
+
+_FLOATS = {"float32", "float16", "float64", "bfloat16"}
+_WEIGHT_DTYPES = _FLOATS | {"int8", "uint8", "int4", "uint4"}
+
+
+def describe(path: Path) -> Description:
+    """InvalidArtifact if the file is not ONNX."""
+    model = read(path)
+    try:
+        return _describe(model)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise InvalidArtifact(f"{path} is a damaged ONNX model: {error}") from error
+
+
+def _describe(model: onnx.ModelProto) -> Description:
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initializers]
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
+    return Description(
+        tuple(map(_spec, inputs)),
+        tuple(map(_spec, model.graph.output)),
+        Counter(node.op_type for node in model.graph.node),
+        sum(math.prod(tensor.dims) for tensor in model.graph.initializer if _dtype(tensor.data_type) in _WEIGHT_DTYPES),
+        sum(macs.values()) if (macs := macs_by_operator(model)) is not None else None,
+        _bytes(model),
+        opset,
+    )
+
+
+def _dtype(code: int) -> str:
+    return str(onnx.TensorProto.DataType.Name(code)).lower().replace("float", "float32").replace("float3216", "float16").replace(
+        "bfloat3216", "bfloat16"
+    ).replace("double", "float64")
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    dims = value.type.tensor_type.shape.dim
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in dims)
+    return TensorSpec(value.name, shape, _dtype(value.type.tensor_type.elem_type))
+
+
+def _bytes(model: onnx.ModelProto) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for tensor in model.graph.initializer:
+        bits = 4 if _dtype(tensor.data_type) in ("int4", "uint4") else 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        counted[_dtype(tensor.data_type)] += math.ceil(math.prod(tensor.dims) * bits / 8)
+    return dict(counted)
+
+
+def _shapes(model: onnx.ModelProto) -> Shapes:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 1 for dim in dims)
+    return shapes
+
+
+def macs_by_operator(model: onnx.ModelProto) -> dict[str, int] | None:
+    """Multiply-accumulates by operator type; None if a shape that is needed is not known."""
+    shapes = _shapes(model)
+    macs: Counter[str] = Counter()
+    try:
+        for node in model.graph.node:
+            if node.op_type in _COSTS:
+                macs[node.op_type] += _COSTS[node.op_type](node, shapes)
+    except (KeyError, IndexError):
+        return None
+    return dict(macs)
+
+
+def _conv(weight: int) -> Callable[[onnx.NodeProto, Shapes], int]:
+    def cost(node: onnx.NodeProto, shapes: Shapes) -> int:
+        """Each output element sums over one filter: input channels per group x kernel."""
+        return math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[weight]][1:])
+
+    return cost
+
+
+def _conv_transpose(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Each input element is spread over one filter."""
+    return math.prod(shapes[node.input[0]]) * math.prod(shapes[node.input[1]][1:])
+
+
+def _matmul(left: int) -> Callable[[onnx.NodeProto, Shapes], int]:
+    def cost(node: onnx.NodeProto, shapes: Shapes) -> int:
+        return math.prod(shapes[node.output[0]]) * shapes[node.input[left]][-1]
+
+    return cost
+
+
+def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
+    return math.prod(shapes[node.output[0]]) * _inner(shapes[node.input[0]], _flag(node, "transA"))
+
+
+def _inner(shape: Sequence[int], transposed: bool) -> int:
+    return shape[0] if transposed else shape[-1]
+
+
+def _flag(node: onnx.NodeProto, name: str) -> bool:
+    return any(attribute.name == name and attribute.i for attribute in node.attribute)
+
+
+def _recurrent(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Every step multiplies by W and R: [directions, gates x hidden, input] and [..., hidden]."""
+    steps_and_batch = math.prod(shapes[node.input[0]][:2])
+    return steps_and_batch * (math.prod(shapes[node.input[1]]) + math.prod(shapes[node.input[2]]))
+
+
+_COSTS: dict[str, Callable[[onnx.NodeProto, Shapes], int]] = {
+    "Conv": _conv(1), "FusedConv": _conv(1), "ConvInteger": _conv(1), "QLinearConv": _conv(3),
+    "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul(0), "MatMulInteger": _matmul(0),
+    "QLinearMatMul": _matmul(0), "LSTM": _recurrent, "GRU": _recurrent, "RNN": _recurrent,
+    "DynamicQuantizeLSTM": _recurrent, "DynamicQuantizeMatMul": _matmul(0), "MatMulIntegerToFloat": _matmul(0),
+}  # fmt: skip

@@ -1,0 +1,165 @@
+"""torch.export and the dynamo exporter: one self-contained file with every declared axis dynamic."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from edgedl.errors import Unsupported
+from edgedl.exporter import Program
+from edgedl.source_lines import user_line, user_line_of
+
+OPSET = 20
+"""Everything the exporter emits has kernels in every ONNX Runtime since 1.17 at this opset."""
+
+
+def export(program: Program, path: Path) -> None:
+    """Write `program` to `path`; Unsupported names the operator or axis and the user's line."""
+    with _silence():
+        exported = _trace(program)
+        written = _translate(exported, program)
+    if program.channels_last:
+        _take_channels_last(written, program)
+    _strip(written)
+    _check_axes(written, program)
+    _name_axes(written, program)
+    onnx.save(written, str(path))
+
+
+def dynamic_shapes(program: Program) -> tuple[tuple[dict[int, Any], ...]]:
+    """What torch.export expects for a `forward(*inputs)`: one Dim per axis name."""
+    dims = {axis.name: torch.export.Dim(axis.name) for by_axis in program.dynamic_axes.values() for axis in by_axis.values()}
+    return (
+        tuple(
+            {number: dims[axis.name] for number, axis in program.dynamic_axes.get(name, {}).items()} for name in program.inputs
+        ),
+    )
+
+
+def _trace(program: Program) -> torch.export.ExportedProgram:
+    arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
+    torch.ops.aten.lstm.input._dispatch_cache.clear()  # a second LSTM or GRU would keep the first one's length
+    torch.ops.aten.gru.input._dispatch_cache.clear()
+    try:
+        return torch.export.export(program.module, arguments, dynamic_shapes=dynamic_shapes(program))
+    except Exception as error:
+        raise Unsupported(f"torch.export cannot trace {program.name}{_at(user_line_of(error))}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The one line of torch's long messages that helps."""
+    text = str(error)
+    if "data-dependent" in text.lower() or "GuardOnDataDependentSymNode" in text:
+        return "its control flow depends on the values of a tensor; use torch.where or torch.cond, or fix the shape"
+    if fixed := re.search(r"(?:specialized|constant)[^\n]*?\(?(\d+)\)?", text):
+        return f"an axis declared dynamic is fixed to {fixed[1]} by the model's own code; take it out of --dynamic ({_first(text)})"
+    return _first(text)
+
+
+def _first(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")[:300]
+
+
+def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx.ModelProto:
+    try:
+        result = torch.onnx.export(
+            exported, dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=list(program.inputs), output_names=list(program.outputs),
+        )  # fmt: skip
+    except Exception as error:
+        raise Unsupported(_missing_operator(error, exported, program)) from error
+    assert result is not None
+    return result.model_proto
+
+
+def _missing_operator(error: Exception, exported: torch.export.ExportedProgram, program: Program) -> str:
+    text = "".join(f"{cause}\n" for cause in _causes(error))
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and (str(node.target) in text or f"%{node.name} " in text):
+            where = _at(user_line(node.meta.get("stack_trace")))
+            return f"ONNX has no translation of the operator {node.target} in {program.name}{where}: write it with other operators"
+    return f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {_first(text)}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _at(line: str | None) -> str:
+    return f" ({line})" if line else ""
+
+
+def _check_axes(model: onnx.ModelProto, program: Program) -> None:
+    """Exporters fix dynamic axes without a word; this reads what was written."""
+    for value in model.graph.input:
+        for number, axis in program.dynamic_axes.get(value.name, {}).items():
+            dim = value.type.tensor_type.shape.dim[_written_axis(program, value, number)]
+            if dim.HasField("dim_value"):
+                raise Unsupported(f"the exporter fixed axis {number} ({axis.name}) of {value.name!r} to {dim.dim_value}: export it without --dynamic")
+
+
+def _name_axes(model: onnx.ModelProto, program: Program) -> None:
+    """The axes get the names that the user gave, in place of torch's symbols; so do expressions of them."""
+    names = {}
+    for value in model.graph.input:
+        for number, axis in program.dynamic_axes.get(value.name, {}).items():
+            dim = value.type.tensor_type.shape.dim[_written_axis(program, value, number)]
+            names[dim.dim_param] = axis.name
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_param"):
+                dim.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dim.dim_param)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take out what only the exporting machine needs: source paths, graph annotations, inferred shapes."""
+    graph = model.graph
+    del graph.value_info[:], model.metadata_props[:], graph.metadata_props[:]
+    for thing in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del thing.metadata_props[:]
+        thing.doc_string = ""
+
+
+def _written_axis(program: Program, value: onnx.ValueInfoProto, number: int) -> int:
+    if not program.channels_last or len(value.type.tensor_type.shape.dim) != 4:
+        return number
+    return (0, 3, 1, 2)[number]
+
+
+def _take_channels_last(model: onnx.ModelProto, program: Program) -> None:
+    """Inputs of rank 4 become NHWC, with a Transpose to what the graph expects."""
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) != 4:
+            continue
+        inner = f"{value.name}_nchw"
+        for node in model.graph.node:
+            node.input[:] = [inner if name == value.name else name for name in node.input]
+        model.graph.node.insert(0, onnx.helper.make_node("Transpose", [value.name], [inner], perm=[0, 3, 1, 2]))
+        nchw = [onnx.TensorShapeProto.Dimension.FromString(dim.SerializeToString()) for dim in dims]
+        for target, origin in enumerate((0, 2, 3, 1)):
+            dims[target].CopyFrom(nchw[origin])
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """torch's exporters talk on stdout, in warnings and in the log; what matters comes as an exception."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

@@ -1,0 +1,55 @@
+"""TFLite: torch.export -> litert-torch -> a flatbuffer with the user's names; quantization by ai-edge-quantizer.
+
+Importing this package loads no engine and no converter; each method does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgedl.schemes import Scheme
+from edgedl.spec import Array, Feeds
+
+if TYPE_CHECKING:
+    from edgedl.exporter import Calibration, Description, Program
+
+
+class TfliteExporter:
+    """The exporter of the format `tflite`; see edgedl.exporter.Exporter for the contract of each method."""
+
+    format = "tflite"
+    suffix = ".tflite"
+    requires: tuple[str, ...] = ("torch", "litert_torch", "ai_edge_quantizer", "ai_edge_litert")
+    extra = "tflite"
+    schemes: tuple[str, ...] = ("fp16", "w8", "w8a8-dynamic", "w8a8")
+    runtimes: tuple[str, ...] = ("litert",)
+
+    def export(self, program: Program, path: Path) -> None:
+        from edgedl_tflite.export import export
+
+        export(program, path)
+
+    def quantize(self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path) -> None:
+        from edgedl_tflite.quantize import quantize
+
+        quantize(source, scheme, calibration, path)
+
+    def objection(self, source: Path, scheme: Scheme) -> str | None:
+        from edgedl_tflite.objection import objection
+
+        return objection(source, scheme)
+
+    def describe(self, path: Path) -> Description:
+        from edgedl_tflite.describe import describe
+
+        return describe(path)
+
+    def intermediates(self, path: Path, feeds: Feeds) -> Iterator[tuple[str, Array]]:
+        from edgedl_tflite.intermediates import intermediates
+
+        return intermediates(path, feeds)
+
+
+exporter = TfliteExporter()

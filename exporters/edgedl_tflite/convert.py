@@ -1,0 +1,50 @@
+"""One run of litert-torch: a program at fixed lengths becomes a ModelT with the user's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from edgedl.exporter import Program
+from edgedl.spec import Array
+from edgedl_tflite import flatbuffer, names
+from edgedl_tflite.failure import explain
+from edgedl_tflite.quiet import quiet
+
+
+def convert(program: Program, inputs: Mapping[str, Array]) -> Any:
+    """The ModelT of the program at the shapes of `inputs`; Unsupported if torch.export or the converter fails."""
+    with quiet() as chatter:
+        try:
+            content: bytes = _converter(program)(program.module, inputs)
+        except Exception as error:
+            failure: Exception | None = error
+        else:
+            failure = None
+    if failure is not None:
+        raise explain(program, failure, chatter.text) from failure
+    model = flatbuffer.parse(content)
+    names.apply(model, list(inputs), program.outputs)
+    return model
+
+
+def channels_last_inputs(inputs: Mapping[str, Array], channels_last: bool) -> list[int]:
+    """Positions of the inputs that are NHWC in the file."""
+    return [position for position, array in enumerate(inputs.values()) if channels_last and array.ndim == 4]
+
+
+def _converter(program: Program) -> Callable[[torch.nn.Module, Mapping[str, Array]], bytes]:
+    def run(module: torch.nn.Module, inputs: Mapping[str, Array]) -> bytes:
+        import litert_torch
+
+        arguments = [torch.from_numpy(array) for array in inputs.values()]
+        if nhwc := channels_last_inputs(inputs, program.channels_last):
+            module = litert_torch.to_channel_last_io(module, args=nhwc)
+            arguments = [t.permute(0, 2, 3, 1).contiguous() if i in nhwc else t for i, t in enumerate(arguments)]
+        with torch.no_grad():
+            content: bytes = litert_torch.convert(module.eval(), tuple(arguments)).model_content()
+        return content
+
+    return run

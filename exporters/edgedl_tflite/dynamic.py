@@ -1,0 +1,1 @@
+def convert_dynamic(p): raise NotImplementedError

@@ -1,0 +1,16 @@
+"""A program to a .tflite file in fp32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgedl.exporter import Program
+from edgedl_tflite import flatbuffer
+from edgedl_tflite.convert import convert
+from edgedl_tflite.dynamic import convert_dynamic
+
+
+def export(program: Program, path: Path) -> None:
+    """Write `program` to `path`; Unsupported names the operator or axis that TFLite cannot carry."""
+    model = convert_dynamic(program) if program.dynamic_axes else convert(program, program.inputs)
+    path.write_bytes(flatbuffer.serialize(model))

@@ -1,0 +1,62 @@
+"""The interpreter class of whichever engine is installed, and a file opened in it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgedl import registry
+from edgedl.errors import EngineFailed, InvalidArtifact, Unavailable
+
+_IDENTIFIER = b"TFL3"
+_CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(?:\s|$)")
+_FLEX = re.compile(rb"Flex[A-Z]\w+")
+
+
+def engine_module() -> str:
+    """`ai_edge_litert` where it is installed, else `tflite_runtime`; Unavailable if neither is."""
+    for module in ("ai_edge_litert", "tflite_runtime"):
+        if registry.installed(module):
+            return module
+    raise Unavailable("no engine for .tflite files is installed: pip install 'edgedl[litert]'")
+
+
+def engine_version(module: str) -> str:
+    """`ai-edge-litert 2.3.0`."""
+    name = module.replace("_", "-")
+    return f"{name} {version(name)}"
+
+
+def open_interpreter(path: Path, threads: int | None) -> Any:
+    """An allocated interpreter. InvalidArtifact if the file is no TFLite model, EngineFailed if the engine refuses it."""
+    _check_identifier(path)
+    interpreter_class = importlib.import_module(f"{engine_module()}.interpreter").Interpreter
+    try:
+        interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except Exception as error:
+        raise EngineFailed(_refusal(path, str(error))) from error
+    return interpreter
+
+
+def _check_identifier(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InvalidArtifact(f"cannot read {path}: {error.strerror}") from error
+    if head[4:8] != _IDENTIFIER:
+        raise InvalidArtifact(f"{path} is not a TFLite model (no {_IDENTIFIER.decode()} identifier): export it again")
+
+
+def _refusal(path: Path, said: str) -> str:
+    name = engine_version(engine_module())
+    if custom := _CUSTOM.search(said):
+        return f"{name} cannot load {path}: it has no custom operator {custom[1]}; convert the model without it"
+    if "Select TensorFlow op" in said:
+        flex = sorted({match.decode() for match in _FLEX.findall(path.read_bytes())})
+        return f"{name} cannot load {path}: it needs TensorFlow's own operators ({', '.join(flex)}); convert it without them"
+    return f"{name} cannot load {path}: {(said.strip() or 'no reason given').splitlines()[0]}"
