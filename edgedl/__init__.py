@@ -11,38 +11,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgedl.artifact import Artifact
-    from edgedl.optimize import optimize
+    from edgedl.exporting import export
+    from edgedl.measure import measure as benchmark
+    from edgedl.optimizing import optimize
+    from edgedl.quantizing import quantize
     from edgedl.recipe import Recipe
     from edgedl.reference import TaskReference
     from edgedl.runtime import Session, load
+    from edgedl.spec import Axis
     from edgedl.task import Score, Task
-    from edgedl.verbs import export, quantize, verify
+    from edgedl.training import train
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Artifact": "artifact",
-    "Recipe": "recipe",
-    "Score": "task",
-    "Session": "runtime",
-    "Task": "task",
-    "TaskReference": "reference",
-    "export": "verbs",
-    "load": "runtime",
-    "optimize": "optimize",
-    "quantize": "verbs",
-    "verify": "verbs",
-}
 __all__ = [
-    "Artifact", "Recipe", "Score", "Session", "Task", "TaskReference",
-    "export", "load", "optimize", "quantize", "verify",
+    "Artifact", "Axis", "Recipe", "Score", "Session", "Task", "TaskReference",
+    "benchmark", "export", "load", "optimize", "quantize", "train",
 ]  # fmt: skip
+_HOME = {
+    "Artifact": "artifact:Artifact",
+    "Axis": "spec:Axis",
+    "Recipe": "recipe:Recipe",
+    "Score": "task:Score",
+    "Session": "runtime:Session",
+    "Task": "task:Task",
+    "TaskReference": "reference:TaskReference",
+    "benchmark": "measure:measure",
+    "export": "exporting:export",
+    "load": "runtime:load",
+    "optimize": "optimizing:optimize",
+    "quantize": "quantizing:quantize",
+    "train": "training:train",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'edgedl' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"edgedl.{_HOME[name]}"), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(f"edgedl.{module}"), attribute)
 
 
 def __dir__() -> list[str]:

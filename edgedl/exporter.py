@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec
@@ -36,11 +38,27 @@ class Program:
     def axis(self, input_name: str, number: int) -> Axis | None:
         return self.dynamic_axes.get(input_name, {}).get(number)
 
+    def laid_out(self, feeds: Feeds) -> dict[str, Array]:
+        """Feeds of `forward` as the artifact takes them."""
+        if not self.channels_last:
+            return dict(feeds)
+        return {name: np.ascontiguousarray(np.moveaxis(a, 1, -1)) if np.ndim(a) == 4 else a for name, a in feeds.items()}
+
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The inputs with the names of their dynamic axes."""
         return tuple(
             TensorSpec(name, tuple(self._dims(name, array.shape)), array.dtype.name) for name, array in self.inputs.items()
         )
+
+    def artifact_specs(self) -> tuple[TensorSpec, ...]:
+        """The inputs as the artifact takes them, with the names of their dynamic axes."""
+        return tuple(self._laid_out_spec(spec) for spec in self.input_specs())
+
+    def _laid_out_spec(self, spec: TensorSpec) -> TensorSpec:
+        if not self.channels_last or len(spec.shape) != 4:
+            return spec
+        batch, channels, height, width = spec.shape
+        return replace(spec, shape=(batch, height, width, channels))
 
     def _dims(self, name: str, shape: tuple[int, ...]) -> Iterable[int | str]:
         for number, length in enumerate(shape):

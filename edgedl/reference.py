@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import torch
 
 
+SEED = 0
+"""A model without weights is initialised the same way in every process."""
+
+
 @dataclass(frozen=True)
 class TaskReference:
     """A task in words, as a manifest or another process can hold it.
@@ -52,8 +56,11 @@ class TaskReference:
 
 
 def _make(task: Task, weights: str | None) -> torch.nn.Module:
+    import torch
+
     from edgedl import weights as checkpoints
 
+    torch.manual_seed(SEED)
     try:
         module = task.model()
     except EdgedlError:
@@ -140,7 +147,7 @@ def _module_task(name: str, model: Any, inputs: tuple[str, ...]) -> Task:
     options = [parse_input(text) for text in inputs]
     if not options:
         raise InvalidReference(f"{name} is a bare nn.Module, so its inputs must be told: add --input x=1x3x64x64:float32")
-    return Task(name, model, functools.partial(_seeded, options))
+    return Task(name, model, functools.partial(_seeded, options), synthetic=True)
 
 
 def _seeded(options: list[InputOption]) -> Mapping[str, Array]:

@@ -41,6 +41,7 @@ class Task:
     outputs: names of the outputs; by default the keys of a returned dictionary, else `output` or `output_0`, `output_1`...
     calibration: real inputs for ranges and for parity, as many as there are; a batch each.
     evaluate: the score of a predict function on held-out data.
+    synthetic: the example inputs are seeded noise.
     fit: trains the module in place, `(module, seed, progress)`, and returns it.
     """
 
@@ -54,3 +55,4 @@ class Task:
     fit: Callable[[torch.nn.Module, int, Progress], torch.nn.Module] | None = None
     description: str = ""
     licence: str = ""
+    synthetic: bool = False

@@ -61,6 +61,9 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
 def _of(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise InvalidInput(f"{where} is a {type(value).__name__}, expected a {kind.__name__}")
+    texts = value if kind is dict else [value] if kind is str else ()
+    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        raise InvalidInput(f"{where} is not text: it holds half of a surrogate pair")
     return value
 
 

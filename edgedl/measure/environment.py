@@ -1,4 +1,4 @@
-"""The machine and the software that a figure belongs to. Nothing is imported to find out; what cannot be read is None."""
+"""The machine and the software that a figure belongs to. What cannot be read is None; nothing is imported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 PACKAGES = (
@@ -96,13 +96,8 @@ def _memory() -> int | None:
 
 
 def _packages() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: next(iter(distributions(name=name)), None) for name in PACKAGES}
+    return {name: distribution.version for name, distribution in found.items() if distribution}
 
 
 def _container() -> dict[str, str] | None:

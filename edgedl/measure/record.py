@@ -2,7 +2,7 @@
 
     {"kind": "edgedl-benchmark", "schema_version": 1,
      "plan": {...}, "environment": {...},
-     "subjects": [{"label": ..., "engine": ..., "rounds": [{"wall_ns": [...], "cpu_seconds": ..., "preemptions": ...}], ...}],
+     "subjects": [{"label": ..., "engine": ..., "rounds": [{"wall_ns": [...], "cpu_seconds": ..., ...}], ...}],
      "summary": [{"label": ..., "median_ns": {"value": ..., "low": ..., "high": ...}, "percentiles": [...], ...}]}
 
 `summary` is derived from the rest, for readers without edgedl; it is not read back.
@@ -10,16 +10,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgedl.errors import InvalidInput
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.plan import Plan
+
+if TYPE_CHECKING:
+    from edgedl.measure.summary import Summary
 
 KIND = "edgedl-benchmark"
 SCHEMA_VERSION = 1
@@ -100,11 +104,16 @@ class BenchmarkRecord:
         """The subjects that have figures."""
         return tuple(subject for subject in self.subjects if subject.failure is None)
 
-    def to_json(self) -> str:
-        """The schema of the module's docstring."""
+    @functools.cached_property
+    def summaries(self) -> tuple[Summary | None, ...]:
+        """The figures of each subject, None for those that failed."""
         from edgedl.measure.summary import summarize
 
-        summary = [asdict(summarize(subject)) for subject in self.finished]
+        return tuple(None if subject.failure else summarize(subject) for subject in self.subjects)
+
+    def to_json(self) -> str:
+        """The schema of the module's docstring."""
+        summary = [summary and asdict(summary) for summary in self.summaries]
         return json.dumps({**asdict(self), "summary": summary}, separators=(",", ":"), allow_nan=False) + "\n"
 
     @classmethod
@@ -141,6 +150,9 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 
 
 def _check_whole(subject: Measured, plan: Plan) -> None:
+    amounts = (subject.size, subject.load_seconds, subject.first_ns, subject.base_bytes, subject.peak_bytes)
+    if any(amount is not None and amount < 0 for amount in amounts):
+        raise InvalidInput(f"{subject.label!r} has a negative size, time or memory")
     if subject.failure is None and len(subject.rounds) != plan.rounds:
         raise InvalidInput(f"{subject.label!r} has {len(subject.rounds)} rounds, planned were {plan.rounds}")
     if subject.failure is None and None in (subject.engine, subject.load_seconds, subject.first_ns, subject.peak_bytes):

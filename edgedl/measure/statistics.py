@@ -1,8 +1,8 @@
 """What may be said from raw samples: medians, percentiles and ratios, each with what it can bear.
 
 A *round* is a short burst of consecutive runs of one subject. Runs within a round share what the machine was doing at
-that moment, so rounds, and not runs, are what is resampled (the cluster bootstrap: Davison & Hinkley, "Bootstrap Methods
-and their Application", 1997, section 3.8).
+that moment, so rounds, and not runs, are what is resampled (the cluster bootstrap: Davison & Hinkley, "Bootstrap
+Methods and their Application", 1997, section 3.8).
 """
 
 from __future__ import annotations
@@ -88,17 +88,17 @@ def interval(resampled: Figures, count: int) -> tuple[float, float]:
 
 def student_t(level: float, freedom: int) -> float:
     """Quantile of Student's t for 4 or more degrees of freedom, within 1 %: Abramowitz & Stegun (1964), 26.7.5."""
-    z = NormalDist().inv_cdf(level)
+    z: float = NormalDist().inv_cdf(level)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def smallest_visible(estimate: Estimate) -> float:
-    """The smallest relative difference that a ratio this uncertain would have shown: exp of half its log width, minus 1."""
+    """The smallest relative difference that a ratio this uncertain shows: exp of half its log width, minus 1."""
     return math.exp((math.log(estimate.high) - math.log(estimate.low)) / 2) - 1
 
 
@@ -125,12 +125,12 @@ def queries_needed(level: float, misses: int = 1) -> int:
 
 
 def allowed_misses(count: int, level: float) -> int:
-    """The most over-latency queries, of `count`, at which the percentile still holds with 99 % confidence (same rule)."""
+    """The most over-latency queries, of `count`, with which the percentile holds at 99 % confidence (same rule)."""
     return int(np.searchsorted(_miss_probabilities(count, level), 1 - MLPERF_CONFIDENCE, "right")) - 1
 
 
 def _miss_probabilities(count: int, level: float) -> Figures:
-    """P(Binomial(count, 1 - level) <= k) for k = 0 .. count; summed from logarithms, for thousands of queries underflow."""
+    """P(Binomial(count, 1 - level) <= k) for k = 0 .. count; from logarithms, for thousands of queries underflow."""
     k = np.arange(1, count + 1)
     steps = np.log((count - k + 1) / k) + math.log((1 - level) / level)
     logs = count * math.log(level) + np.concatenate([[0.0], np.cumsum(steps)])

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgedl.measure import statistics
-from edgedl.measure.record import Measured
+from edgedl.measure.record import BenchmarkRecord, Measured
 from edgedl.measure.statistics import Estimate, Figures, Percentile, Samples
 
 LEVELS = (0.5, 0.9, 0.99)
+MOST_NOISE = 0.10
+LEAST_BUSY = 0.85
 
 
 @dataclass(frozen=True)
 class Summary:
-    """median_ns: wall nanoseconds per run. cpu_ns: processor nanoseconds per run, over all threads; median of the rounds.
+    """median_ns: wall nanoseconds per run. cpu_ns: processor nanoseconds per run, over all threads; median of rounds.
 
-    noise: relative spread of the round medians (interquartile range / 1.349, which is the standard deviation of a normal
-    distribution). busy: share of wall time in which the process ran; near 1 on a quiet machine with one thread.
+    noise: relative spread of the round medians (interquartile range / 1.349: the standard deviation, were they normal).
+    busy: share of wall time in which the process ran; near 1 on a quiet machine with one thread.
     """
 
     label: str
@@ -94,23 +95,27 @@ def visible(gain: Estimate) -> str:
 
 
 def figure(value: float) -> str:
-    """A ratio with as many digits as tell it from 1."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+    """A ratio, with as many digits as tell it from 1."""
+    if 0.9 < value < 1.1:
+        return f"{value:.3f}"
+    return f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 2 else f"{value:.2f}"
 
 
-def warnings(summaries: Mapping[str, Summary], threads: Mapping[str, int | None]) -> list[str]:
-    """One sentence for each subject whose samples show a machine too busy to believe; keys are labels."""
-    found = []
-    for label, summary in summaries.items():
-        if summary.noise > MOST_NOISE:
-            found.append(f"{label}: its rounds differ by {summary.noise:.0%}: the machine was too busy to believe small differences")
-        elif threads[label] == 1 and summary.busy < LEAST_BUSY:
-            found.append(f"{label}: it ran in only {summary.busy:.0%} of the time: the machine was too busy, believe CPU time only")
-    return found
+def warnings(record: BenchmarkRecord) -> list[str]:
+    """One sentence for each subject that failed, and for each whose samples show a machine too busy to believe."""
+    pairs = zip(record.subjects, record.summaries, strict=True)
+    return [sentence for subject, summary in pairs if (sentence := _warning(subject, summary))]
 
 
-MOST_NOISE = 0.10
-LEAST_BUSY = 0.85
+def _warning(subject: Measured, summary: Summary | None) -> str:
+    if subject.failure or not summary:
+        return f"{subject.label}: {subject.failure.message if subject.failure else 'it has no figures'}"
+    busy = f"{subject.label}: the machine was too busy"
+    if subject.threads == 1 and summary.busy < LEAST_BUSY:
+        return f"{busy}: it ran in only {summary.busy:.0%} of the time, believe its CPU time only"
+    if summary.noise > MOST_NOISE:
+        return f"{busy} to believe small differences: its rounds differ by {summary.noise:.0%}"
+    return ""
 
 
 def _noise(medians: Figures) -> float:

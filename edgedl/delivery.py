@@ -1,0 +1,147 @@
+"""The last mile of every verb that writes a model: prove the file in a clean process, then give it its name.
+
+A file that fails keeps only a `.failed` name, so that nothing loads it by mistake.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgedl import tensorfile
+from edgedl.artifact import Artifact, Manifest, golden_path, manifest_path
+from edgedl.errors import EngineFailed, GateFailed
+from edgedl.exporter import Exporter, Program
+from edgedl.files import publish, sha256
+from edgedl.isolated import IsolatedSession
+from edgedl.runtime import Session, accept
+from edgedl.schemes import Scheme
+from edgedl.spec import Array, DynamicAxes, Feeds, TensorSpec
+from edgedl.task import Predict, Score
+from edgedl.verify import Evidence, find_culprit, prove
+from edgedl.verify.cases import cases
+
+_VERSIONS = ("edgedl", "torch", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The original that artifacts are held against.
+
+    predict: the original itself. batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
+    layout: task inputs as the artifact takes them. program: the torch program, where there is one: it finds culprits.
+    """
+
+    name: str
+    predict: Predict
+    batches: list[dict[str, Array]]
+    kind: str
+    axes: DynamicAxes
+    evaluate: Callable[[Predict], Score] | None = None
+    layout: Callable[[Feeds], dict[str, Array]] = dict
+    program: Program | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a staged file says that it is, before it is proven."""
+
+    name: str
+    exporter: Exporter
+    scheme: Scheme
+    reference: Reference
+    provenance: Mapping[str, Any]
+
+
+def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
+    """Prove `staged`, write its manifest and golden vectors beside it, and move all three into `target`.
+
+    GateFailed, with the reason and the first diverging tensor, leaves `NAME.failed` instead.
+    """
+    try:
+        with IsolatedSession(Artifact(staged), claim.exporter.runtimes[0]) as session:
+            inputs = _cases(session, claim.reference)
+            evidence = prove_session(session, claim.reference, claim.scheme, inputs)
+            manifest = _manifest(staged, session, claim, evidence)
+            golden = _golden(session, claim.reference.layout(next(iter(inputs.values()))))
+    except EngineFailed as failure:
+        _set_aside(staged, target)
+        raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
+    manifest_path(staged).write_text(manifest.to_json())
+    if not evidence.passed:
+        culprit = _culprit(staged, claim, next(iter(inputs.values())))
+        _set_aside(staged, target)
+        raise GateFailed(f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{_advice(claim)}")
+    golden_path(staged).write_bytes(golden)
+    publish(staged.parent, target)
+    return Artifact(target / staged.name, manifest)
+
+
+def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs: Mapping[str, Feeds]) -> Evidence:
+    """All cases and the score of one session against the reference, under the scheme's tolerance."""
+    return prove(
+        session, reference.predict, inputs, scheme.tolerance, reference.evaluate,
+        layout=reference.layout, reference_name=reference.name, inputs=reference.kind,
+    )  # fmt: skip
+
+
+def _cases(session: Session, reference: Reference) -> dict[str, dict[str, Array]]:
+    return cases(reference.batches, reference.axes, session.inputs)
+
+
+def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) -> Manifest:
+    described = claim.exporter.describe(staged)
+    return Manifest(
+        claim.name, claim.exporter.format, claim.scheme.name,
+        _axis_names(session.inputs, claim.reference), session.outputs,
+        staged.stat().st_size, sha256(staged), described.opset,
+        {**claim.provenance, "versions": versions()}, evidence.to_dict(),
+    )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """What is installed of the packages that decide the bytes of an artifact."""
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _axis_names(specs: tuple[TensorSpec, ...], reference: Reference) -> tuple[TensorSpec, ...]:
+    """The user's names for the dynamic axes, which not every format can hold."""
+    if not reference.program:
+        return specs
+    wanted = {spec.name: spec for spec in reference.program.artifact_specs()}
+    return tuple(
+        replace(spec, shape=tuple(w if isinstance(w, str) else d for d, w in zip(spec.shape, wanted[spec.name].shape, strict=True)))
+        for spec in specs
+    )
+
+
+def _golden(session: Session, feeds: Feeds) -> bytes:
+    inputs = accept(feeds, session.inputs)
+    outputs = session.run(inputs)
+    return tensorfile.encode({**{f"input/{n}": a for n, a in inputs.items()}, **{f"output/{n}": a for n, a in outputs.items()}})
+
+
+def _set_aside(staged: Path, target: Path) -> None:
+    publish(staged.parent, target, {path.name: path.name.replace(staged.name, f"{staged.name}.failed", 1) for path in staged.parent.iterdir()})
+
+
+def _culprit(staged: Path, claim: Claim, feeds: Feeds) -> str:
+    program = claim.reference.program
+    culprit = find_culprit(program, claim.exporter, staged, feeds, claim.scheme.tolerance.relative_rms) if program else None
+    return f"; {culprit}" if culprit else ""
+
+
+def _advice(claim: Claim) -> str:
+    return {
+        "w8a8": "; try --scheme w8a8-dynamic, or w8 for the size alone",
+        "w8a8-dynamic": "; try --scheme w8 or fp16",
+    }.get(claim.scheme.name, "")

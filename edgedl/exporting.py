@@ -1,0 +1,97 @@
+"""From a task to proven fp32 artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgedl import registry
+from edgedl.artifact import Artifact
+from edgedl.delivery import Claim, Reference, deliver
+from edgedl.exporter import Program
+from edgedl.files import make_folder, refuse_existing, sha256, staging
+from edgedl.program import program_of
+from edgedl.reference import TaskReference
+from edgedl.schemes import SCHEMES, Scheme
+from edgedl.spec import Array, Feeds
+from edgedl.task import Predict, Task
+from edgedl.verify.cases import real_inputs
+
+Subject = str | TaskReference | Task
+"""What is exported: a task, or words that lead to one."""
+
+
+def export(
+    task: Subject,
+    to: Iterable[str] = ("onnx",),
+    out: str | Path = ".",
+    *,
+    channels_last: bool = False,
+    force: bool = False,
+    max_drop: float | None = None,
+    said: Callable[[str], None] = lambda step: None,
+) -> list[Artifact]:
+    """Write `out/NAME.onnx`, `out/NAME.tflite`..., each proven against eager torch, and return them in the order of `to`.
+
+    channels_last: inputs of rank 4 become NHWC. force: write over what is there. max_drop: the largest loss of the task's
+    score that passes, in its own unit (default: the scheme's). said: told of each step before it begins.
+    Raises Unsupported for what a format cannot carry, OutputExists, and GateFailed for what could not be proven.
+    """
+    exporters = [registry.exporter(name) for name in dict.fromkeys(to)]
+    out = make_folder(Path(out))
+    resolved, provenance = resolve(task)
+    targets = [out / f"{resolved.name}{exporter.suffix}" for exporter in exporters]
+    if not force:
+        refuse_existing(*targets)
+    reference = torch_reference(resolved, channels_last)
+    assert reference.program
+    provenance = {**provenance, "channels_last": channels_last}
+    artifacts = []
+    for exporter, target in zip(exporters, targets, strict=True):
+        said(f"export {target.name}")
+        claim = Claim(resolved.name, exporter, with_max_drop(SCHEMES["fp32"], max_drop), reference, provenance)
+        artifacts.append(_export_one(reference.program, target, claim))
+    return artifacts
+
+
+def _export_one(program: Program, target: Path, claim: Claim) -> Artifact:
+    with staging(target.parent) as folder:
+        claim.exporter.export(program, folder / target.name)
+        return deliver(folder / target.name, target.parent, claim)
+
+
+def with_max_drop(scheme: Scheme, max_drop: float | None) -> Scheme:
+    return scheme if max_drop is None else replace(scheme, tolerance=replace(scheme.tolerance, max_drop=max_drop))
+
+
+def resolve(task: Subject) -> tuple[Task, dict[str, Any]]:
+    """The task and where it comes from, as the manifest says it."""
+    if isinstance(task, Task):
+        return task, {"task": None}
+    reference = TaskReference(task) if isinstance(task, str) else task
+    digest = sha256(Path(reference.weights)) if reference.weights and Path(reference.weights).is_file() else None
+    return reference.resolve(), {"task": asdict(reference), "weights_sha256": digest}
+
+
+def torch_reference(task: Task, channels_last: bool = False) -> Reference:
+    """The task in eager torch on the CPU, as the original that artifacts are held against."""
+    program = program_of(task, task.model(), channels_last)
+    batches, kind = real_inputs(task)
+    name = f"torch {torch.__version__}"
+    return Reference(name, eager(program), batches, kind, program.dynamic_axes, task.evaluate, program.laid_out, program)
+
+
+def eager(program: Program) -> Predict:
+    """The program as a predict function."""
+
+    def predict(feeds: Feeds) -> dict[str, Array]:
+        with torch.inference_mode():
+            outputs = program.module(*(torch.from_numpy(feeds[name]) for name in program.inputs))
+        return {name: tensor.numpy() for name, tensor in zip(program.outputs, outputs, strict=True)}
+
+    return predict
+

@@ -1,0 +1,18 @@
+"""Latency and memory, measured so that the figures can be believed; importing this loads numpy and no engine."""
+
+from __future__ import annotations
+
+from edgedl.measure.environment import Environment
+from edgedl.measure.harness import FeedsOf, describe, measure, steps
+from edgedl.measure.inputs import InputChoice, Inputs
+from edgedl.measure.plan import Plan, Subject
+from edgedl.measure.record import BenchmarkRecord, Failure, Measured, Round
+from edgedl.measure.statistics import Estimate, Percentile
+from edgedl.measure.subjects import subjects_of
+from edgedl.measure.summary import Summary, speedup, summarize, verdict, warnings
+
+__all__ = [
+    "BenchmarkRecord", "Environment", "Estimate", "Failure", "FeedsOf", "InputChoice", "Inputs", "Measured",
+    "Percentile", "Plan", "Round", "Subject", "Summary", "describe", "measure", "speedup", "steps", "subjects_of",
+    "summarize", "verdict", "warnings",
+]  # fmt: skip

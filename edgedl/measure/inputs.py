@@ -1,0 +1,137 @@
+"""What the subjects are fed with: real inputs where there are any, the same for all formats of one model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgedl.artifact import Artifact, golden_path
+from edgedl.errors import InvalidInput
+from edgedl.measure.plan import Subject
+from edgedl.reference import TaskReference
+from edgedl.runtime import accept
+from edgedl.spec import Feeds, InputOption, TensorSpec, parse_input
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """kind: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded` (made up)."""
+
+    feeds: Feeds
+    kind: str
+
+
+class InputChoice:
+    """Callable (subject, input specs of its session) -> Inputs in exactly the specified dtypes.
+
+    subjects: all that are measured; what one of them has serves the others of the same input names and layout.
+    batch: length of the dynamic axis that comes first (None: 1, or what the model fixes). given: texts of `--input`.
+    InvalidInput where the model fixes another batch, or leaves an axis open for which nothing is known.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], batch: int | None = None, given: tuple[str, ...] = ()) -> None:
+        if batch is not None and batch < 1:
+            raise InvalidInput(f"batch={batch}: expected 1 or more")
+        self._subjects, self._batch = subjects, batch
+        self._given = {option.spec.name: option for option in map(parse_input, given)}
+        self._real = functools.cache(_real)
+
+    def __call__(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Inputs:
+        _check_batch(specs, self._batch)
+        if self._given:
+            return Inputs(_seeded(specs, self._given), "given")
+        for found in self._candidates(subject, specs):
+            return Inputs(accept(fit(found.feeds, specs, self._batch or 1), specs), found.kind)
+        return Inputs(_seeded(sized(specs, self._batch or 1), {}), "seeded")
+
+    def _candidates(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Iterator[Inputs]:
+        """Its own golden vectors, then those of the others, then what a task brings (which imports torch)."""
+        sources = [subject.source, *(other.source for other in self._subjects)]
+        ordered = [s for s in sources if isinstance(s, Artifact)] + [s for s in sources if isinstance(s, TaskReference)]
+        for source in ordered:
+            found = self._real(_key(source))
+            if found and fits(found.feeds, specs):
+                yield found
+
+
+def _key(source: Artifact | TaskReference) -> str | TaskReference:
+    return source if isinstance(source, TaskReference) else str(source.path)
+
+
+def _real(key: str | TaskReference) -> Inputs | None:
+    if isinstance(key, TaskReference):
+        task = key.resolve()
+        batch = next(iter(task.calibration()), None) if task.calibration else None
+        return Inputs(batch or task.example_inputs(), "task")
+    artifact = Artifact.open(key)
+    return Inputs(artifact.golden()[0], "golden") if golden_path(artifact.path).is_file() else None
+
+
+def fits(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> bool:
+    """Whether the arrays have the names, and but for the first axis the shapes, of the specs."""
+    return set(feeds) == {spec.name for spec in specs} and all(_like(feeds[s.name].shape, s.shape) for s in specs)
+
+
+def _like(shape: tuple[int, ...], spec: tuple[int | str, ...]) -> bool:
+    if len(shape) != len(spec) or 0 in shape:
+        return False
+    return all(isinstance(d, str) or d == n for d, n in zip(spec[1:], shape[1:], strict=True))
+
+
+def fit(feeds: Feeds, specs: tuple[TensorSpec, ...], batch: int) -> dict[str, np.ndarray]:
+    """The first rows: as many as the spec fixes, else `batch`; repeated from the start where there are too few."""
+    name = batch_axis(specs)
+    fitted = {}
+    for spec in specs:
+        array = np.asarray(feeds[spec.name])
+        for axis, length in enumerate(spec.shape):
+            wanted = batch if length == name else length if axis == 0 else array.shape[axis]
+            if isinstance(wanted, int) and wanted != array.shape[axis]:
+                array = np.take(array, np.arange(wanted) % array.shape[axis], axis=axis)
+        fitted[spec.name] = array
+    return fitted
+
+
+def sized(specs: tuple[TensorSpec, ...], batch: int) -> tuple[TensorSpec, ...]:
+    """The specs with the batch axis fixed; InvalidInput if another axis is left open."""
+    name = batch_axis(specs)
+    fixed = tuple(replace(spec, shape=tuple(batch if d == name else d for d in spec.shape)) for spec in specs)
+    for spec in fixed:
+        if any(isinstance(d, str) for d in spec.shape):
+            shape = "x".join("16" if isinstance(d, str) else str(d) for d in spec.shape)
+            raise InvalidInput(f"input {spec} leaves a length open: add, say, --input {spec.name}={shape}:{spec.dtype}")
+    return fixed
+
+
+def batch_axis(specs: tuple[TensorSpec, ...]) -> str | None:
+    """The name of the dynamic axis that comes first in a shape."""
+    return next((spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)), None)
+
+
+def _check_batch(specs: tuple[TensorSpec, ...], batch: int | None) -> None:
+    fixed = [spec for spec in specs if spec.shape and spec.shape[0] != batch and not isinstance(spec.shape[0], str)]
+    if batch is not None and fixed:
+        raise InvalidInput(f"batch={batch} was asked for, and the model fixes {fixed[0]}: export it with --dynamic")
+
+
+def _seeded(specs: tuple[TensorSpec, ...], given: Mapping[str, InputOption]) -> dict[str, np.ndarray]:
+    """Seeded by the input's place, so that one model gets one set of values in every format."""
+    made = {}
+    for seed, spec in enumerate(specs):
+        option = given.get(spec.name) or _option(spec)
+        made[spec.name] = option.sample(seed)
+    unknown = set(given) - set(made)
+    if unknown:
+        raise InvalidInput(f"--input {sorted(unknown)[0]}: the model has the inputs {', '.join(map(str, specs))}")
+    return accept(made, specs)
+
+
+def _option(spec: TensorSpec) -> InputOption:
+    if any(isinstance(d, str) for d in spec.shape):
+        raise InvalidInput(f"input {spec} leaves a length open: give it with --input {spec.name}=SHAPE:{spec.dtype}")
+    real = np.dtype(spec.dtype).kind == "f" or spec.quantization is not None
+    low, high = (-np.inf, np.inf) if real else (0.0, 1.0)
+    return InputOption(replace(spec, dtype="float32") if spec.quantization else spec, low, high)

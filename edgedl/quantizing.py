@@ -1,0 +1,165 @@
+"""From a float artifact to a proven quantized one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from edgedl import calibration as sources
+from edgedl import registry
+from edgedl.artifact import Artifact
+from edgedl.batching import batched
+from edgedl.delivery import Claim, Reference, deliver
+from edgedl.errors import EdgedlError, InvalidInput, Unsupported, UnknownName
+from edgedl.exporter import Calibration, Exporter
+from edgedl.exporting import Subject, export, resolve, torch_reference, with_max_drop
+from edgedl.files import make_folder, refuse_existing, sha256, staging
+from edgedl.isolated import IsolatedSession
+from edgedl.reference import TaskReference
+from edgedl.schemes import Scheme
+from edgedl.schemes import scheme as scheme_called
+from edgedl.spec import TensorSpec
+from edgedl.task import Task
+
+
+def quantize(
+    artifact: str | Path | Artifact,
+    scheme: str,
+    out: str | Path | None = None,
+    *,
+    task: Subject | None = None,
+    calibration: str | None = None,
+    samples: int = sources.SAMPLES,
+    random_calibration: bool = False,
+    allow_slower: bool = False,
+    force: bool = False,
+    max_drop: float | None = None,
+) -> Artifact:
+    """Write `NAME.SCHEME.onnx` (or .tflite) into `out` (default: beside the source), proven against the original.
+
+    task: the original, where the artifact's manifest does not lead to it; without one the float artifact itself is the
+    original. calibration: see edgedl.calibration.from_source; default: the task's own inputs. samples: rows of it.
+    random_calibration: seeded noise instead, and the manifest says so. allow_slower: take a scheme that is known not to pay.
+    Raises Unsupported for a scheme that is a bad choice, InvalidInput without calibration data, and GateFailed.
+    """
+    source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    exporter, wanted = registry.exporter(source.format), with_max_drop(_scheme(source, scheme), max_drop)
+    folder = make_folder(Path(out) if out is not None else source.path.parent)
+    target = folder / f"{_stem(source)}.{scheme}{exporter.suffix}"
+    if not force:
+        refuse_existing(target)
+    if not allow_slower and (objection := exporter.objection(source.path, wanted)):
+        raise Unsupported(f"{objection} (or add --allow-slower)")
+    original = _original(source, task)
+    described = exporter.describe(source.path).inputs
+    data, origin = _calibration(wanted, original, calibration, described, samples, random_calibration)
+    with _reference(source, original) as reference, staging(folder) as stage:
+        laid_out = _prepared(data, reference, described, samples)
+        provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
+        _write(exporter, source, wanted, laid_out, stage / target.name)
+        return deliver(stage / target.name, folder, Claim(_stem(source), exporter, wanted, reference, provenance))
+
+
+def export_and_quantize(
+    task: Subject, scheme: str, to: Iterable[str], out: str | Path, *, force: bool = False, **options: Any
+) -> list[Artifact]:
+    """The float artifacts of a task and, under the scheme, their quantized ones; returns the latter."""
+    return [quantize(a, scheme, out, task=task, force=force, **options) for a in export(task, to, out, force=force)]
+
+
+def _scheme(source: Artifact, name: str) -> Scheme:
+    found, known = scheme_called(name), registry.exporter(source.format).schemes
+    if name not in known:
+        raise UnknownName(f"scheme for {source.format}", name, known)
+    if source.manifest and source.manifest.scheme != "fp32":
+        raise InvalidInput(f"{source.path} is {source.manifest.scheme} already: quantize the float artifact that it was made from")
+    return found
+
+
+def _stem(source: Artifact) -> str:
+    return source.manifest.name if source.manifest else source.path.stem
+
+
+def _provenance(source: Artifact) -> dict[str, Any]:
+    kept = dict(source.manifest.provenance) if source.manifest else {}
+    return {key: kept[key] for key in ("task", "weights_sha256", "channels_last") if key in kept}
+
+
+def _original(source: Artifact, task: Subject | None) -> Task | None:
+    """The task given, else the one that the manifest names, else None."""
+    if task is not None:
+        return resolve(task)[0]
+    told = source.manifest.provenance if source.manifest else {}
+    if not told.get("task"):
+        return None
+    reference = TaskReference(**{key: tuple(v) if isinstance(v, list) else v for key, v in told["task"].items()})
+    try:
+        resolved, provenance = resolve(reference)
+    except EdgedlError as error:
+        raise InvalidInput(f"{source.path} was made from {reference.text!r}, which cannot be had: {error}; give it with --task") from error
+    if provenance["weights_sha256"] != told.get("weights_sha256"):
+        raise InvalidInput(f"{reference.weights} has changed since {source.path} was exported from it: export it again")
+    return resolved
+
+
+def _reference(source: Artifact, task: Task | None) -> Any:
+    """A context that gives the Reference: eager torch, or the float artifact itself in a process of its own."""
+    if task is not None:
+        layout = bool(source.manifest and source.manifest.provenance.get("channels_last"))
+        return nullcontext(torch_reference(task, layout))
+    return _ArtifactReference(source)
+
+
+class _ArtifactReference:
+    def __init__(self, source: Artifact) -> None:
+        self._session = IsolatedSession(source)
+
+    def __enter__(self) -> Reference:
+        session = self._session
+        batches = [dict(feeds) for feeds in sources.random(session.inputs, 4)()]
+        return Reference(session.engine, batched(session.run, session.inputs), batches, "seeded", {})
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+
+def _calibration(
+    scheme: Scheme, task: Task | None, given: str | None, specs: tuple[TensorSpec, ...], samples: int, random: bool
+) -> tuple[Calibration | None, str]:
+    """The calibration inputs and, for the manifest, what they are."""
+    if samples < 1:
+        raise InvalidInput(f"--samples {samples}: expected 1 or more")
+    if not scheme.needs_calibration:
+        return None, "none"
+    if random:
+        return sources.random(specs, samples), "random noise"
+    if given:
+        return sources.from_source(given, specs), given
+    if task and task.calibration:
+        return task.calibration, "task"
+    raise InvalidInput(
+        f"{scheme.name} needs calibration inputs: give --calibration inputs.npz (arrays by input name), "
+        "or a task with calibration(); --random-calibration uses noise, which no shipped model should rest on"
+    )
+
+
+def _prepared(
+    data: Calibration | None, reference: Reference, specs: tuple[TensorSpec, ...], samples: int
+) -> Calibration | None:
+    if data is None:
+        return None
+    return sources.prepared(lambda: (reference.layout(feeds) for feeds in data()), specs, samples)
+
+
+def _write(exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibration | None, path: Path) -> None:
+    try:
+        exporter.quantize(source.path, scheme, data, path)
+    except EdgedlError:
+        raise
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Unsupported(f"{source.path} cannot be quantized to {scheme.name}: {type(error).__name__}: {first}") from error
+
+

@@ -1,0 +1,92 @@
+"""The columns of the tables, once for text, Markdown, HTML and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from edgedl.measure import Measured, Summary
+from edgedl.measure.statistics import Percentile
+from edgedl.report import units
+from edgedl.report.rows import Row
+
+T = TypeVar("T")
+Timed = tuple[Measured, Summary | None]
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """cell: the text for one item. words: left-aligned text; else a number."""
+
+    title: str
+    cell: Callable[[T], str]
+    words: bool = False
+
+
+def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
+    """Those of the report; the score goes by its name, threads are told where they differ."""
+    name = next((row.evidence.score_name for row in rows if row.evidence and row.evidence.score_name), "score")
+    threads = Column[Row]("threads", lambda row: str(row.threads or units.NONE))
+    return (
+        Column("artifact", lambda row: row.name, words=True),
+        Column("scheme", lambda row: row.scheme or units.NONE, words=True),
+        Column("engine", lambda row: row.engine or "not measured", words=True),
+        *([threads] if len({row.threads for row in rows if row.measured}) > 1 else []),
+        Column("size", lambda row: units.size(row.size)),
+        Column("smaller", lambda row: units.times(row.smaller)),
+        Column(name, lambda row: units.number(row.score)),
+        Column("drop [95 %]", _drop),
+        Column("worst rel. RMS", lambda row: units.short(row.evidence.relative_rms if row.evidence else None)),
+        Column("worst cosine", lambda row: units.number(row.evidence.cosine if row.evidence else None, 5)),
+        Column("proven", _proven, words=True),
+        Column("median [95 %]", _median),
+        Column("peak memory", lambda row: units.size(row.measured.peak_bytes if row.measured else None)),
+    )
+
+
+def benchmark_columns() -> tuple[Column[Timed], ...]:
+    """Those of `edgedl benchmark`."""
+    return (
+        Column("artifact", lambda timed: timed[0].source, words=True),
+        Column("engine", lambda timed: timed[0].engine or timed[0].runtime, words=True),
+        Column("threads", lambda timed: str(timed[0].threads or units.NONE)),
+        Column("size", lambda timed: units.size(timed[0].size)),
+        Column("median [95 %]", lambda timed: units.spread(timed[1].median_ns) if timed[1] else "failed"),
+        Column("CPU/run", lambda timed: units.duration(timed[1].cpu_ns if timed[1] else None)),
+        Column("p90", lambda timed: _percentile(timed[1], 0.9)),
+        Column("p99", lambda timed: _percentile(timed[1], 0.99)),
+        Column("first", lambda timed: units.duration(timed[0].first_ns)),
+        Column("load", _load),
+        Column("peak memory", lambda timed: units.size(timed[0].peak_bytes)),
+    )
+
+
+def _load(timed: Timed) -> str:
+    seconds = timed[0].load_seconds
+    return units.duration(None if seconds is None else seconds * 1e9)
+
+
+def _percentile(summary: Summary | None, level: float) -> str:
+    found: Percentile | None = next((p for p in summary.percentiles if p.level == level), None) if summary else None
+    return units.duration(found.value if found else None)
+
+
+def _drop(row: Row) -> str:
+    if row.drop is None:
+        return units.NONE
+    bounds = row.evidence.drop_interval if row.evidence else None
+    interval = f" [{units.number(bounds[0])}, {units.number(bounds[1])}]" if bounds else ""
+    return units.number(row.drop) + interval
+
+
+def _proven(row: Row) -> str:
+    if row.format == "torch":
+        return "reference"
+    return {True: "yes", False: "NO", None: "no evidence"}[row.proven]
+
+
+def _median(row: Row) -> str:
+    if row.measured and row.measured.failure:
+        return "failed"
+    return units.spread(row.median) if row.median else units.NONE

@@ -1,0 +1,97 @@
+"""Everything that was measured to prove an artifact, and whether the gate opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edgedl.batching import batched
+from edgedl.runtime import Session
+from edgedl.schemes import Tolerance
+from edgedl.spec import Array, Feeds
+from edgedl.task import Predict, Score
+from edgedl.verify.parity import Parity, compare
+
+
+@dataclass(frozen=True)
+class ScoreDrop:
+    """The task's score of the artifact beside the reference's.
+
+    drop: how much worse, in the score's unit (negative where it is better). interval: 95 % bootstrap interval of the
+    drop over paired examples, None where the score has no samples.
+    """
+
+    name: str
+    value: float
+    reference: float
+    drop: float
+    interval: tuple[float, float] | None
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was proven, on which inputs, against what and how tightly; `failures` is empty where the gate opens."""
+
+    reference: str
+    engine: str
+    inputs: str
+    tolerance: Tolerance
+    parity: tuple[Parity, ...]
+    score: ScoreDrop | None
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"passed": self.passed, **asdict(self)}
+
+
+def prove(
+    session: Session,
+    reference: Predict,
+    cases: Mapping[str, Feeds],
+    tolerance: Tolerance,
+    evaluate: Callable[[Predict], Score] | None = None,
+    *,
+    layout: Callable[[Feeds], dict[str, Array]] = dict,
+    reference_name: str,
+    inputs: str,
+) -> Evidence:
+    """Run every case and the score through the session and the reference. `layout` turns task inputs into the session's."""
+
+    def candidate(feeds: Feeds) -> dict[str, Array]:
+        return batched(session.run, session.inputs)(layout(feeds))
+
+    parity = tuple(p for case, feeds in cases.items() for p in _held(case, candidate(feeds), reference(feeds), tolerance))
+    score = score_drop(evaluate(reference), evaluate(candidate)) if evaluate else None
+    return Evidence(reference_name, session.engine, inputs, tolerance, parity, score, _failures(parity, score, tolerance))
+
+
+def _held(case: str, got: Feeds, want: Feeds, tolerance: Tolerance) -> list[Parity]:
+    return [compare(case, name, got[name], want[name], tolerance.relative_rms) for name in want]
+
+
+def _failures(parity: tuple[Parity, ...], score: ScoreDrop | None, tolerance: Tolerance) -> tuple[str, ...]:
+    failures = [f"output {p.output!r} at {p.case}: {p.failure}" for p in parity if p.failure]
+    if score and not score.drop <= tolerance.max_drop:
+        failures.append(f"{score.name} falls from {score.reference:.4g} to {score.value:.4g}, over the budget of {tolerance.max_drop:.4g}")
+    return tuple(failures)
+
+
+def score_drop(reference: Score, candidate: Score, resamples: int = 2000) -> ScoreDrop:
+    """The drop from the reference to the candidate, with its interval where both have samples of the same examples."""
+    sign = 1.0 if reference.higher_is_better else -1.0
+    interval = None
+    if reference.samples and len(reference.samples) == len(candidate.samples):
+        differences = sign * (np.asarray(reference.samples) - np.asarray(candidate.samples))
+        means = np.random.default_rng(0).choice(differences, (resamples, len(differences))).mean(axis=1)
+        low, high = np.quantile(means, (0.025, 0.975))
+        interval = (float(low), float(high))
+    drop = sign * (reference.value - candidate.value)
+    return ScoreDrop(reference.name, candidate.value, reference.value, drop, interval, reference.higher_is_better)
