@@ -52,7 +52,7 @@ def quantize(
         refuse_existing(target)
     if not allow_slower and (objection := exporter.objection(source.path, wanted)):
         raise Unsupported(f"{objection} (or add --allow-slower)")
-    original = _original(source, task)
+    original = original_of(source, task)
     described = exporter.describe(source.path).inputs
     data, origin = _calibration(wanted, original, calibration, described, samples, random_calibration)
     with _reference(source, original) as reference, staging(folder) as stage:
@@ -87,7 +87,7 @@ def _provenance(source: Artifact) -> dict[str, Any]:
     return {key: kept[key] for key in ("task", "weights_sha256", "channels_last") if key in kept}
 
 
-def _original(source: Artifact, task: Subject | None) -> Task | None:
+def original_of(source: Artifact, task: Subject | None) -> Task | None:
     """The task given, else the one that the manifest names, else None."""
     if task is not None:
         return resolve(task)[0]

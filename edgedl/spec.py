@@ -43,7 +43,7 @@ class TensorSpec:
     quantization: Quantization | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}={'x'.join(map(str, self.shape))}:{self.dtype}"
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape fits; a dynamic axis takes any length."""

@@ -14,7 +14,7 @@ from edgedl.report.verdict import MAX_DROP, Choice, choose
 
 @dataclass(frozen=True)
 class Report:
-    """rows: see Row. comparisons: each measured subject against the first. warnings: what makes the figures doubtful."""
+    """rows: see Row. comparisons: each measured subject against the first. warnings: what makes figures doubtful."""
 
     title: str
     rows: tuple[Row, ...]

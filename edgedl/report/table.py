@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from edgedl.measure import BenchmarkRecord
-from edgedl.report.columns import Column, benchmark_columns
+from edgedl.report.columns import Column, benchmark_columns, report_columns
+from edgedl.report.rows import Row
 
 T = TypeVar("T")
 
@@ -15,6 +16,11 @@ T = TypeVar("T")
 def benchmark_table(record: BenchmarkRecord) -> str:
     """The table that `edgedl benchmark` prints."""
     return render(benchmark_columns(), zip(record.subjects, record.summaries, strict=True))
+
+
+def report_table(rows: tuple[Row, ...]) -> str:
+    """The table that ends `edgedl optimize`."""
+    return render(report_columns(rows), rows)
 
 
 def render(columns: Sequence[Column[T]], items: Iterable[T]) -> str:

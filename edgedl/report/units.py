@@ -54,4 +54,4 @@ def _unit(value: float, units: tuple[tuple[float, str], ...]) -> tuple[float, st
 
 
 def _places(value: float) -> int:
-    return max(0, 2 - int(math.floor(math.log10(value) + 1e-9))) if value > 0 else 0
+    return max(0, 2 - math.floor(math.log10(value) + 1e-9)) if value > 0 else 0

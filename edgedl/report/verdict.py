@@ -24,7 +24,7 @@ class Choice:
 
 
 def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Choice:
-    """Among the proven artifacts within the budget: the fastest, and the smallest of those no slower as far as is seen."""
+    """Among the proven artifacts within the budget the fastest; of those that are as fast, the smallest."""
     proven = [row for row in rows if row.proven and row.format != "torch"]
     if not proven:
         return Choice(None, _nothing_proven(rows))

@@ -1,0 +1,112 @@
+"""`edgedl benchmark`: latency and memory of model files and of the original, side by side."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edgedl.measure import BenchmarkRecord, Subject
+
+EXAMPLES = """\b
+Examples:
+  edgedl benchmark digits.onnx digits.w8a8.onnx digits.tflite
+  edgedl benchmark zoo:digits digits.onnx --threads 1,2 -o record.json
+  edgedl benchmark digits.tflite --runs 1000 --seconds 5 --json
+"""
+
+
+def _threads(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= 4096 for part in parts):
+        raise click.BadParameter(f"{text!r} is not a list of numbers of threads, such as 1 or 1,2")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+@click.command(name="benchmark", epilog=EXAMPLES)
+@click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
+@click.option("--runtime", "runtimes", multiple=True, default=("auto",), show_default=True, help="Engine; repeatable.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
+@click.option("--threads", default="1", show_default=True, callback=_threads, help="Numbers of threads, such as 1,2.")
+@click.option("--runs", type=click.IntRange(1), default=100, show_default=True, help="Runs of each, at the least.")
+@click.option("--seconds", type=click.FloatRange(0, 1e6), default=2.0, show_default=True, help="Time for each, likewise.")
+@click.option("--rounds", type=click.IntRange(6), default=20, show_default=True, help="Interleaved bursts of each.")
+@click.option("--batch", type=click.IntRange(1), help="Length of the batch axis, where the model leaves it open.")
+@click.option("--weights", help="Weights for a task reference: safetensors, or a torch checkpoint.")
+@click.option("--input", "inputs", multiple=True, help="Seeded input of a shape and dtype, as x=1x3x64x64:float32.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the record, with all samples, to this file.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record, and nothing else.")
+def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_json: bool, **options: Any) -> None:
+    """Measure model files in their engines, and task references in PyTorch.
+
+    Each one runs in a process of its own, in short bursts interleaved in random order. "Faster" is said only
+    where the 95 % interval of the ratio excludes 1.
+    """
+    from edgedl.files import refuse_existing, write_atomic
+
+    if output and not force:
+        refuse_existing(output)
+    record = _measure(artifacts, options)
+    text = record.to_json()
+    if output:
+        write_atomic(output, text.encode())
+    click.echo(text, nl=False) if as_json else _show(record)
+    _warn(record)
+
+
+def _measure(artifacts: tuple[str, ...], options: dict[str, Any]) -> BenchmarkRecord:
+    from edgedl.measure import InputChoice, Plan, measure, steps
+
+    subjects = _subjects(artifacts, options)
+    plan = Plan(runs=options["runs"], seconds=options["seconds"], rounds=options["rounds"])
+    choice = InputChoice(subjects, options["batch"], options["inputs"])
+    with click.progressbar(length=steps(len(subjects), plan), label="Measuring", file=sys.stderr) as bar:
+        record = measure(subjects, choice, plan, lambda done, _: bar.update(done - bar.pos))
+    _refuse_if_all_failed(record)
+    return record
+
+
+def _subjects(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Subject]:
+    from dataclasses import replace
+
+    from edgedl.measure import subjects_of
+    from edgedl.reference import TaskReference
+    from edgedl.runtime import as_source
+
+    sources = [as_source(text) for text in dict.fromkeys(artifacts)]
+    sources = [
+        replace(s, weights=options["weights"], inputs=options["inputs"]) if isinstance(s, TaskReference) else s
+        for s in sources
+    ]
+    return subjects_of(sources, options["runtimes"], options["device"], options["threads"])
+
+
+def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
+    """Raises the first failure as what it was: a missing device is no crash."""
+    from edgedl import errors
+
+    if not record.finished:
+        first = record.subjects[0]
+        assert first.failure
+        raise errors.EdgedlError.__new__(_class_of(first.failure.kind), f"{first.label}: {first.failure.message}")
+
+
+def _show(record: BenchmarkRecord) -> None:
+    from edgedl.report.build import comparisons
+    from edgedl.report.table import benchmark_table, printable
+
+    click.echo(benchmark_table(record))
+    for sentence in comparisons(record):
+        click.echo(printable(sentence))
+
+
+def _warn(record: BenchmarkRecord) -> None:
+    from edgedl.measure import warnings
+    from edgedl.report.table import printable
+
+    for sentence in warnings(record):
+        click.echo(f"Warning: {printable(sentence)}", err=True)

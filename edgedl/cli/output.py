@@ -1,0 +1,59 @@
+"""How the verbs talk: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from edgedl.artifact import Artifact
+from edgedl.task import Progress
+
+
+def note(text: str) -> None:
+    """A line for a person who watches; nothing where nobody does."""
+    if sys.stderr.isatty():
+        click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on stderr that is told (done, total); silent where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
+        yield lambda done, total: bar.update(1000 * done // max(total, 1) - bar.pos)
+
+
+def artifact_json(artifact: Artifact) -> dict[str, Any]:
+    return {"path": str(artifact.path), "manifest": asdict(artifact.manifest) if artifact.manifest else None}
+
+
+def size(count: float) -> str:
+    """Bytes as people read them: decimal units."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def proven_line(artifact: Artifact) -> str:
+    """One line about a proven artifact: its size, its error and its score."""
+    assert artifact.manifest
+    evidence = artifact.manifest.evidence
+    worst = max((p["relative_rms"] for p in evidence["parity"]), default=0.0)
+    line = f"{artifact.path}  {size(artifact.manifest.size)}  proven: relative RMS error {worst:.2g} on {evidence['inputs']} inputs"
+    if score := evidence["score"]:
+        line += f", {score['name']} {score['value']:.4g} (drop {score['drop']:.2g})"
+    return line

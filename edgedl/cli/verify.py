@@ -1,0 +1,40 @@
+"""edgedl verify"""
+
+from __future__ import annotations
+
+import click
+
+from edgedl.cli import options, output
+from edgedl.reference import TaskReference
+
+
+@click.command("verify")
+@click.argument("artifact")
+@click.option("--task", metavar="TASK", help="The original, where the manifest does not lead to it.")
+@options.weights
+@options.inputs
+@options.dynamic
+@click.option("--runtime", default="auto", show_default=True, help="ort, litert or auto.")
+@options.max_drop
+@options.as_json
+def command(
+    artifact: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...],
+    runtime: str, max_drop: float | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Hold a model file against the original again: shapes, dtypes, errors, score. Exit code 1 if it does not agree.
+
+    \b
+    Examples:
+      edgedl verify out/digits.w8a8.onnx
+      edgedl verify model.onnx --task net.py:task --max-drop 0.5%
+    """
+    from edgedl.verifying import verify
+
+    reference = TaskReference(task, weights, inputs, dynamic) if task else None
+    evidence = verify(artifact, reference, runtime, max_drop)
+    if as_json:
+        output.print_json(evidence.to_dict())
+        return
+    worst = max((p.relative_rms for p in evidence.parity), default=0.0)
+    score = f", {evidence.score.name} {evidence.score.value:.4g} (drop {evidence.score.drop:.2g})" if evidence.score else ""
+    click.echo(f"{artifact} in {evidence.engine} agrees with {evidence.reference}: relative RMS error {worst:.2g} on {evidence.inputs} inputs{score}")

@@ -1,0 +1,55 @@
+"""How the figures were taken and on what machine, in words."""
+
+from __future__ import annotations
+
+from edgedl.measure import BenchmarkRecord
+from edgedl.report import units
+from edgedl.report.build import Report
+
+_INPUTS = {
+    "golden": "stored with the artifacts",
+    "task": "real ones of the task",
+    "given": "seeded, of the shapes asked for",
+    "seeded": "seeded, for no real ones were known",
+}
+
+
+def environment_facts(record: BenchmarkRecord) -> list[tuple[str, str]]:
+    """(what, value), without what could not be read."""
+    there = record.environment
+    facts = [
+        ("Processor", f"{there.cpu}, {there.cores} cores"),
+        ("Instructions", ", ".join(there.flags)),
+        ("Memory", units.size(there.memory_bytes)),
+        ("System", there.system),
+        ("Python", there.python),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in there.packages.items())),
+        ("Governor", there.governor or ""),
+        ("Container", ", ".join(f"{name} {limit}" for name, limit in (there.container or {}).items())),
+        ("Load average", _load(there.load_before, there.load_after)),
+        ("Date", there.date),
+    ]
+    return [(name, value) for name, value in facts if value and value != units.NONE]
+
+
+def method(report: Report) -> list[str]:
+    """Sentences; the measured ones only where something was measured."""
+    record = report.record
+    if record is None:
+        return []
+    plan, kinds = record.plan, dict.fromkeys(subject.inputs or "" for subject in record.finished)
+    return [
+        f"Each artifact ran in a process of its own: {plan.rounds} rounds interleaved in random order (seed {plan.seed}), "
+        f"at least {plan.runs} runs and {plan.seconds:g} s for each in all, after a warm-up of {plan.warmup_runs} runs "
+        f"and {plan.warmup_seconds:g} s.",
+        f"Inputs: {'; '.join(_INPUTS.get(kind, kind) for kind in kinds) or 'none'}.",
+        "Medians are of wall time; intervals are 95 % bootstrap intervals over rounds. Faster and slower are said only "
+        "where the interval of the ratio of paired rounds excludes 1.",
+        "p90 and p99 are given only from the number of runs on that MLPerf's early-stopping rule asks for.",
+        "Peak memory is the largest resident size of the process while it loaded the model and first ran it.",
+        f"An artifact is recommended only if it is proven and loses at most {units.short(report.max_drop)} of the score.",
+    ]
+
+
+def _load(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{before:.2f} before, {after:.2f} after"

@@ -1,0 +1,62 @@
+"""Finds artifacts and the benchmark record among files and folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgedl.artifact import FORMATS, Artifact
+from edgedl.errors import InvalidInput
+from edgedl.measure import BenchmarkRecord
+from edgedl.measure.record import KIND
+
+
+@dataclass(frozen=True)
+class Found:
+    artifacts: tuple[Artifact, ...]
+    record: BenchmarkRecord | None
+
+
+def collect(sources: Sequence[Path]) -> Found:
+    """The artifacts and the one record in `sources`.
+
+    InvalidInput for a path that is not there, a folder without either, a file that is neither, or a second record:
+    only what was measured side by side can be compared.
+    """
+    files = dict.fromkeys(file for source in sources for file in _files(source))
+    records = [file for file in files if file.suffix == ".json"]
+    if len(records) > 1:
+        names = ", ".join(map(str, records))
+        raise InvalidInput(f"more than one benchmark record ({names}): name one; only what ran side by side compares")
+    artifacts = tuple(Artifact.open(file) for file in files if file.suffix in FORMATS)
+    return Found(artifacts, BenchmarkRecord.open(records[0]) if records else None)
+
+
+def _files(source: Path) -> Iterator[Path]:
+    if source.is_dir():
+        yield from _in_folder(source)
+    elif not source.exists():
+        raise InvalidInput(f"no such file or folder: {source}")
+    elif source.suffix in FORMATS or source.suffix == ".json":
+        yield source
+    else:
+        known = ", ".join([*FORMATS, ".json"])
+        raise InvalidInput(f"{source} is neither a model file nor a benchmark record: expected one of {known}")
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    there = sorted(file for file in folder.iterdir() if file.is_file())
+    found = [file for file in there if file.suffix in FORMATS or (file.suffix == ".json" and _is_record(file))]
+    if not found:
+        raise InvalidInput(f"{folder} holds no model file and no benchmark record")
+    return found
+
+
+def _is_record(file: Path) -> bool:
+    try:
+        data = json.loads(file.read_text(errors="replace"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and data.get("kind") == KIND

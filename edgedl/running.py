@@ -1,0 +1,70 @@
+"""One run of a model file in a process of its own, on files or on its golden inputs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgedl.artifact import Artifact
+from edgedl.calibration import read_arrays
+from edgedl.errors import GateFailed, InvalidTensor
+from edgedl.files import refuse_existing, write_atomic
+from edgedl.isolated import IsolatedSession
+from edgedl.spec import Array, TensorSpec
+from edgedl.verify.parity import relative_rms
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """outputs by name; golden: what the golden vectors showed, None where they were not used."""
+
+    engine: str
+    outputs: Mapping[str, Array]
+    golden: str | None = None
+
+
+def run_files(path: str, files: tuple[str, ...], runtime: str, device: str, threads: int | None) -> RunResult:
+    """Run on .npy and .npz files; see `edgedl run --help`."""
+    with IsolatedSession(Artifact.open(path), runtime, device, threads) as session:
+        feeds: dict[str, Array] = {}
+        for text in files:
+            feeds |= _read(text, session.inputs)
+        return RunResult(session.engine, session.run(feeds))
+
+
+def _read(text: str, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    name, equals, file = text.partition("=")
+    if not equals:
+        return read_arrays(Path(text), specs)
+    named = [spec for spec in specs if spec.name == name]
+    if not named:
+        raise InvalidTensor(f"--input {text}: no input {name!r}, the model takes {', '.join(map(str, specs))}")
+    return read_arrays(Path(file), (named[0],))
+
+
+def golden_check(path: str, runtime: str, device: str, threads: int | None) -> RunResult:
+    """Run on the golden inputs; GateFailed if the outputs are not the expected ones to one percent of their RMS.
+
+    Engines differ by their kernels: int8 by up to two steps between versions, float in the last bits.
+    """
+    artifact = Artifact.open(path)
+    inputs, expected = artifact.golden()
+    with IsolatedSession(artifact, runtime, device, threads) as session:
+        outputs = session.run(inputs)
+    error = max((relative_rms(outputs[name], expected[name]) for name in expected), default=0.0)
+    if not error <= 0.01 or not all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
+        raise GateFailed(f"{path} in {session.engine} does not give its golden outputs: relative RMS error {error:.2g}, expected at most 0.01")
+    return RunResult(session.engine, outputs, f"golden outputs agree (relative RMS error {error:.2g})")
+
+
+def write_outputs(path: Path, outputs: Mapping[str, Array], force: bool) -> None:
+    """An .npz of the outputs, whole or not at all."""
+    if not force:
+        refuse_existing(path)
+    buffer = io.BytesIO()
+    np.savez(buffer, **outputs)
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,40 @@
+"""Proving an artifact again: after a copy, in another engine version, against another budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgedl import registry
+from edgedl.artifact import Artifact
+from edgedl.delivery import prove_session
+from edgedl.errors import GateFailed, InvalidInput
+from edgedl.exporting import Subject, torch_reference, with_max_drop
+from edgedl.isolated import IsolatedSession
+from edgedl.quantizing import original_of
+from edgedl.schemes import SCHEMES
+from edgedl.verify import Evidence, find_culprit
+from edgedl.verify.cases import cases
+
+
+def verify(artifact: str | Path, task: Subject | None = None, runtime: str = "auto", max_drop: float | None = None) -> Evidence:
+    """Hold the artifact against its task in eager torch; GateFailed with the first diverging tensor if it does not agree.
+
+    task: the original, where the manifest does not lead to it. InvalidInput where neither does.
+    """
+    source = Artifact.open(artifact)
+    original = original_of(source, task)
+    if original is None:
+        raise InvalidInput(f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME")
+    scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
+    layout = bool(source.manifest and source.manifest.provenance.get("channels_last"))
+    reference = torch_reference(original, layout)
+    with IsolatedSession(source, runtime) as session:
+        inputs = cases(reference.batches, reference.axes, session.inputs)
+        evidence = prove_session(session, reference, scheme, inputs)
+    if not evidence.passed:
+        assert reference.program
+        tolerance = scheme.tolerance.relative_rms
+        exporter = registry.exporter(source.format)
+        culprit = find_culprit(reference.program, exporter, source.path, next(iter(inputs.values())), tolerance)
+        raise GateFailed(f"{source.path} is not proven: {evidence.failures[0]}" + (f"; {culprit}" if culprit else ""))
+    return evidence
