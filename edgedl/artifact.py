@@ -1,8 +1,8 @@
 """An artifact: a model file, its manifest and its golden vectors, side by side.
 
-    digits.w8a8.onnx                      the model, one self-contained file
-    digits.w8a8.onnx.manifest.json        what it is, where it comes from, what was proven
-    digits.w8a8.onnx.golden.safetensors   inputs and expected outputs: any device can test itself
+digits.w8a8.onnx                      the model, one self-contained file
+digits.w8a8.onnx.manifest.json        what it is, where it comes from, what was proven
+digits.w8a8.onnx.golden.safetensors   inputs and expected outputs: any device can test itself
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Manifest:
             data = json.loads(text)
             if data["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema version {data['schema_version']!r}, expected {SCHEMA_VERSION}")
-            specs = {key: tuple(_spec(item) for item in data.pop(key)) for key in ("inputs", "outputs")}
-            return cls(**specs, **data)
+            inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
+            return cls(inputs=inputs, outputs=outputs, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error
 
@@ -100,7 +100,9 @@ class Artifact:
             return cls(path)
         manifest = Manifest.from_json(beside.read_text(errors="replace"), str(beside))
         if sha256(path) != manifest.sha256:
-            raise InvalidArtifact(f"{path} is not the file that {beside.name} describes (sha256 differs): export it again")
+            raise InvalidArtifact(
+                f"{path} is not the file that {beside.name} describes (sha256 differs): export it again"
+            )
         return cls(path, manifest)
 
     def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -109,7 +111,10 @@ class Artifact:
         if not path.is_file():
             raise InvalidArtifact(f"{self.path} has no golden vectors beside it ({path.name}): export the model again")
         tensors, _ = tensorfile.decode(path.read_bytes(), str(path))
-        split = {side: {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{side}/")} for side in ("input", "output")}
+        split = {
+            side: {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{side}/")}
+            for side in ("input", "output")
+        }
         return split["input"], split["output"]
 
 
@@ -117,4 +122,8 @@ def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (no folder {path.parent})"
     there = sorted(p.name for p in path.parent.iterdir() if p.suffix in FORMATS)
-    return f"; {path.parent} holds {', '.join(there)}" if there else f"; make one with: edgedl export TASK -o {path.parent}"
+    return (
+        f"; {path.parent} holds {', '.join(there)}"
+        if there
+        else f"; make one with: edgedl export TASK -o {path.parent}"
+    )

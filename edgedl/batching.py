@@ -9,7 +9,9 @@ import numpy as np
 from edgedl.spec import Array, Feeds, TensorSpec
 
 
-def batched(run: Callable[[Feeds], dict[str, Array]], specs: tuple[TensorSpec, ...]) -> Callable[[Feeds], dict[str, Array]]:
+def batched(
+    run: Callable[[Feeds], dict[str, Array]], specs: tuple[TensorSpec, ...]
+) -> Callable[[Feeds], dict[str, Array]]:
     """`run` for any number of rows: as it is where the inputs fit, else in chunks of the fixed batch, the last one padded."""
 
     def predict(feeds: Feeds) -> dict[str, Array]:
@@ -31,7 +33,7 @@ def take_rows(feeds: Feeds, start: int, count: int) -> dict[str, Array]:
 def fixed_batch(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> int | None:
     """The model's number of rows, where that and nothing else is what keeps the feeds from fitting."""
     fixed = {spec.shape[0] for spec in specs if spec.shape}
-    rows = {np.shape(feeds[spec.name])[0] for spec in specs if np.ndim(feeds.get(spec.name)) and spec.name in feeds}
+    rows = {len(feeds[spec.name]) for spec in specs if spec.name in feeds and np.ndim(feeds[spec.name])}
     if len(fixed) != 1 or len(rows) != 1 or fixed == rows:
         return None
     (batch,) = fixed

@@ -34,7 +34,9 @@ def from_source(source: str, specs: tuple[TensorSpec, ...]) -> Calibration:
     path = Path(source)
     files = sorted(p for p in path.iterdir() if p.suffix in (".npz", ".npy")) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
-        raise InvalidInput(f"--calibration {source}: expected an .npz or .npy file, a folder of them, or a task reference")
+        raise InvalidInput(
+            f"--calibration {source}: expected an .npz or .npy file, a folder of them, or a task reference"
+        )
     return lambda: (read_arrays(file, specs) for file in files)
 
 
@@ -46,7 +48,9 @@ def read_arrays(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
         raise InvalidInput(f"{path} is not a NumPy .npy or .npz file of plain arrays: {error}") from error
     if isinstance(loaded, np.ndarray):
         if len(specs) != 1:
-            raise InvalidInput(f"{path} holds one array and the model takes {', '.join(map(str, specs))}: save them with np.savez")
+            raise InvalidInput(
+                f"{path} holds one array and the model takes {', '.join(map(str, specs))}: save them with np.savez"
+            )
         return {specs[0].name: loaded}
     with loaded:
         return {name: loaded[name] for name in loaded.files}

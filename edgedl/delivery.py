@@ -24,7 +24,17 @@ from edgedl.task import Predict, Score
 from edgedl.verify import Evidence, find_culprit, prove
 from edgedl.verify.cases import cases
 
-_VERSIONS = ("edgedl", "torch", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+_VERSIONS = (
+    "edgedl",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "litert-torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,9 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
     if not evidence.passed:
         culprit = _culprit(staged, claim, next(iter(inputs.values())))
         _set_aside(staged, target)
-        raise GateFailed(f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{_advice(claim)}")
+        raise GateFailed(
+            f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{_advice(claim)}"
+        )
     golden_path(staged).write_bytes(golden)
     publish(staged.parent, target)
     return Artifact(target / staged.name, manifest)
@@ -119,7 +131,12 @@ def _axis_names(specs: tuple[TensorSpec, ...], reference: Reference) -> tuple[Te
         return specs
     wanted = {spec.name: spec for spec in reference.program.artifact_specs()}
     return tuple(
-        replace(spec, shape=tuple(w if isinstance(w, str) else d for d, w in zip(spec.shape, wanted[spec.name].shape, strict=True)))
+        replace(
+            spec,
+            shape=tuple(
+                w if isinstance(w, str) else d for d, w in zip(spec.shape, wanted[spec.name].shape, strict=True)
+            ),
+        )
         for spec in specs
     )
 
@@ -127,16 +144,24 @@ def _axis_names(specs: tuple[TensorSpec, ...], reference: Reference) -> tuple[Te
 def _golden(session: Session, feeds: Feeds) -> bytes:
     inputs = accept(feeds, session.inputs)
     outputs = session.run(inputs)
-    return tensorfile.encode({**{f"input/{n}": a for n, a in inputs.items()}, **{f"output/{n}": a for n, a in outputs.items()}})
+    return tensorfile.encode(
+        {**{f"input/{n}": a for n, a in inputs.items()}, **{f"output/{n}": a for n, a in outputs.items()}}
+    )
 
 
 def _set_aside(staged: Path, target: Path) -> None:
-    publish(staged.parent, target, {path.name: path.name.replace(staged.name, f"{staged.name}.failed", 1) for path in staged.parent.iterdir()})
+    publish(
+        staged.parent,
+        target,
+        {path.name: path.name.replace(staged.name, f"{staged.name}.failed", 1) for path in staged.parent.iterdir()},
+    )
 
 
 def _culprit(staged: Path, claim: Claim, feeds: Feeds) -> str:
     program = claim.reference.program
-    culprit = find_culprit(program, claim.exporter, staged, feeds, claim.scheme.tolerance.relative_rms) if program else None
+    culprit = (
+        find_culprit(program, claim.exporter, staged, feeds, claim.scheme.tolerance.relative_rms) if program else None
+    )
     return f"; {culprit}" if culprit else ""
 
 

@@ -42,12 +42,15 @@ class Program:
         """Feeds of `forward` as the artifact takes them."""
         if not self.channels_last:
             return dict(feeds)
-        return {name: np.ascontiguousarray(np.moveaxis(a, 1, -1)) if np.ndim(a) == 4 else a for name, a in feeds.items()}
+        return {
+            name: np.ascontiguousarray(np.moveaxis(a, 1, -1)) if np.ndim(a) == 4 else a for name, a in feeds.items()
+        }
 
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The inputs with the names of their dynamic axes."""
         return tuple(
-            TensorSpec(name, tuple(self._dims(name, array.shape)), array.dtype.name) for name, array in self.inputs.items()
+            TensorSpec(name, tuple(self._dims(name, array.shape)), array.dtype.name)
+            for name, array in self.inputs.items()
         )
 
     def artifact_specs(self) -> tuple[TensorSpec, ...]:

@@ -82,7 +82,9 @@ def torch_reference(task: Task, channels_last: bool = False) -> Reference:
     program = program_of(task, task.model(), channels_last)
     batches, kind = real_inputs(task)
     name = f"torch {torch.__version__}"
-    return Reference(name, eager(program), batches, kind, program.dynamic_axes, task.evaluate, program.laid_out, program)
+    return Reference(
+        name, eager(program), batches, kind, program.dynamic_axes, task.evaluate, program.laid_out, program
+    )
 
 
 def eager(program: Program) -> Predict:
@@ -94,4 +96,3 @@ def eager(program: Program) -> Predict:
         return {name: tensor.numpy() for name, tensor in zip(program.outputs, outputs, strict=True)}
 
     return predict
-

@@ -26,7 +26,9 @@ def refuse_existing(*paths: Path) -> None:
     """OutputExists if any of the paths is there."""
     for path in paths:
         if path.exists():
-            raise OutputExists(f"{path} exists already and is never written over silently: add --force, or choose another -o")
+            raise OutputExists(
+                f"{path} exists already and is never written over silently: add --force, or choose another -o"
+            )
 
 
 def make_folder(path: Path) -> Path:

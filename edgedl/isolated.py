@@ -15,7 +15,6 @@ from typing import Any
 from edgedl import errors, worker
 from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed
-from edgedl.reference import TaskReference
 from edgedl.runtime import Session, Source
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 
@@ -30,7 +29,12 @@ class IsolatedSession(Session):
     """
 
     def __init__(
-        self, source: Source, runtime: str = "auto", device: str = "cpu", threads: int | None = None, timeout: float = 600
+        self,
+        source: Source,
+        runtime: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+        timeout: float = 600,
     ) -> None:
         self._name = str(source.path) if isinstance(source, Artifact) else source.text
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
@@ -105,6 +109,8 @@ class IsolatedSession(Session):
 
 def _specs(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(i["name"], tuple(i["shape"]), i["dtype"], Quantization(**i["quantization"]) if i["quantization"] else None)
+        TensorSpec(
+            i["name"], tuple(i["shape"]), i["dtype"], Quantization(**i["quantization"]) if i["quantization"] else None
+        )
         for i in items
     )

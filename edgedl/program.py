@@ -41,7 +41,9 @@ def named_tensors(value: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]
         single = len(value) == 1 and not prefix
         items = [("" if single else f"{prefix or 'output'}_{index}", part) for index, part in enumerate(value)]
     else:
-        raise InvalidReference(f"forward returned a {type(value).__name__}: expected tensors, or tuples or dictionaries of them")
+        raise InvalidReference(
+            f"forward returned a {type(value).__name__}: expected tensors, or tuples or dictionaries of them"
+        )
     return [named for name, part in items for named in named_tensors(part, name)]
 
 
@@ -52,7 +54,9 @@ def axes_of(task: Task) -> DynamicAxes:
         if name not in examples:
             raise InvalidInput(f"dynamic axis of an unknown input {name!r}: the inputs are {', '.join(examples)}")
         if over := [number for number in by_axis if not 0 <= number < np.ndim(examples[name])]:
-            raise InvalidInput(f"input {name!r} has {np.ndim(examples[name])} axes (0 to {np.ndim(examples[name]) - 1}), not axis {over[0]}")
+            raise InvalidInput(
+                f"input {name!r} has {np.ndim(examples[name])} axes (0 to {np.ndim(examples[name]) - 1}), not axis {over[0]}"
+            )
     return {
         name: {number: Axis(axis) if isinstance(axis, str) else axis for number, axis in by_axis.items()}
         for name, by_axis in task.dynamic_axes.items()

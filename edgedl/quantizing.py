@@ -74,7 +74,9 @@ def _scheme(source: Artifact, name: str) -> Scheme:
     if name not in known:
         raise UnknownName(f"scheme for {source.format}", name, known)
     if source.manifest and source.manifest.scheme != "fp32":
-        raise InvalidInput(f"{source.path} is {source.manifest.scheme} already: quantize the float artifact that it was made from")
+        raise InvalidInput(
+            f"{source.path} is {source.manifest.scheme} already: quantize the float artifact that it was made from"
+        )
     return found
 
 
@@ -94,11 +96,13 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
     told = source.manifest.provenance if source.manifest else {}
     if not told.get("task"):
         return None
-    reference = TaskReference(**{key: tuple(v) if isinstance(v, list) else v for key, v in told["task"].items()})
+    reference = TaskReference.from_dict(told["task"])
     try:
         resolved, provenance = resolve(reference)
     except EdgedlError as error:
-        raise InvalidInput(f"{source.path} was made from {reference.text!r}, which cannot be had: {error}; give it with --task") from error
+        raise InvalidInput(
+            f"{source.path} was made from {reference.text!r}, which cannot be had: {error}; give it with --task"
+        ) from error
     if provenance["weights_sha256"] != told.get("weights_sha256"):
         raise InvalidInput(f"{reference.weights} has changed since {source.path} was exported from it: export it again")
     return resolved
@@ -160,6 +164,6 @@ def _write(exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibrati
         raise
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unsupported(f"{source.path} cannot be quantized to {scheme.name}: {type(error).__name__}: {first}") from error
-
-
+        raise Unsupported(
+            f"{source.path} cannot be quantized to {scheme.name}: {type(error).__name__}: {first}"
+        ) from error

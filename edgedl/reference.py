@@ -46,6 +46,11 @@ class TaskReference:
     inputs: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> TaskReference:
+        """From `dataclasses.asdict`, also after a trip through JSON."""
+        return cls(fields["text"], fields["weights"], tuple(fields["inputs"]), tuple(fields["dynamic"]))
+
     def resolve(self) -> Task:
         """The task, with its weights loaded when the model is made.
 
@@ -98,8 +103,12 @@ def _module(kind: str) -> ModuleType:
         raise
     except ModuleNotFoundError as error:
         if error.name and kind.startswith(error.name):
-            raise InvalidReference(f"no module {kind!r} can be imported: give a path (net.py:NAME) or install it") from error
-        raise Unavailable(f"{kind} needs the module {error.name!r}, which is not installed: pip install {error.name}") from error
+            raise InvalidReference(
+                f"no module {kind!r} can be imported: give a path (net.py:NAME) or install it"
+            ) from error
+        raise Unavailable(
+            f"{kind} needs the module {error.name!r}, which is not installed: pip install {error.name}"
+        ) from error
     except Exception as error:
         raise InvalidReference(f"{kind} raised while it was imported: {_said(error)}") from error
 
@@ -139,14 +148,18 @@ def _as_task(text: str, name: str, found: Any, inputs: tuple[str, ...]) -> Task:
     if isinstance(made, Task):
         return made
     if not isinstance(made, torch.nn.Module):
-        raise InvalidReference(f"{text} is a {type(made).__name__}: expected a Task, an nn.Module, or a callable that returns one")
+        raise InvalidReference(
+            f"{text} is a {type(made).__name__}: expected a Task, an nn.Module, or a callable that returns one"
+        )
     return _module_task(name, (lambda: made) if made is found else found, inputs)
 
 
 def _module_task(name: str, model: Any, inputs: tuple[str, ...]) -> Task:
     options = [parse_input(text) for text in inputs]
     if not options:
-        raise InvalidReference(f"{name} is a bare nn.Module, so its inputs must be told: add --input x=1x3x64x64:float32")
+        raise InvalidReference(
+            f"{name} is a bare nn.Module, so its inputs must be told: add --input x=1x3x64x64:float32"
+        )
     return Task(name, model, functools.partial(_seeded, options), synthetic=True)
 
 

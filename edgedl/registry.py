@@ -58,7 +58,9 @@ def _load(kind: str, name: str, points: dict[str, EntryPoint]) -> Any:
     plugin = _imported(points[name])
     if absent := missing(plugin):
         needs = ", ".join(module.replace("|", " or ") for module in absent)
-        raise Unavailable(f"{kind} {name!r} needs {needs}, which is not installed: pip install 'edgedl[{plugin.extra}]'")
+        raise Unavailable(
+            f"{kind} {name!r} needs {needs}, which is not installed: pip install 'edgedl[{plugin.extra}]'"
+        )
     return plugin
 
 

@@ -57,7 +57,9 @@ def golden_check(path: str, runtime: str, device: str, threads: int | None) -> R
         outputs = session.run(inputs)
     error = max((relative_rms(outputs[name], expected[name]) for name in expected), default=0.0)
     if not error <= 0.01 or not all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
-        raise GateFailed(f"{path} in {session.engine} does not give its golden outputs: relative RMS error {error:.2g}, expected at most 0.01")
+        raise GateFailed(
+            f"{path} in {session.engine} does not give its golden outputs: relative RMS error {error:.2g}, expected at most 0.01"
+        )
     return RunResult(session.engine, outputs, f"golden outputs agree (relative RMS error {error:.2g})")
 
 
@@ -66,5 +68,5 @@ def write_outputs(path: Path, outputs: Mapping[str, Array], force: bool) -> None
     if not force:
         refuse_existing(path)
     buffer = io.BytesIO()
-    np.savez(buffer, **outputs)
+    np.savez(buffer, **outputs)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())

@@ -63,7 +63,9 @@ class Session(ABC):
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -137,7 +139,9 @@ def _remedy(fmt: str) -> str:
 def accept(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
     """The feeds in exactly the specified dtypes; InvalidTensor for what cannot be taken without loss."""
     if not isinstance(feeds, Mapping):
-        raise InvalidTensor(f"expected a dictionary of arrays by input name ({_names(specs)}), got {type(feeds).__name__}")
+        raise InvalidTensor(
+            f"expected a dictionary of arrays by input name ({_names(specs)}), got {type(feeds).__name__}"
+        )
     if set(feeds) != {spec.name for spec in specs}:
         raise InvalidTensor(f"expected the inputs {_names(specs)}, got {', '.join(map(str, feeds)) or 'none'}")
     return {spec.name: _accept(np.asarray(feeds[spec.name]), spec) for spec in specs}
@@ -152,8 +156,10 @@ def _accept(array: Array, spec: TensorSpec) -> Array:
     if spec.quantization and array.dtype.kind == "f":
         return quantize(array, spec.quantization, dtype)
     if {array.dtype.name, spec.dtype} == {"int32", "int64"} and np.array_equal(array.astype(dtype), array):
-        return array.astype(dtype)
-    raise InvalidTensor(f"input {spec.name!r} has dtype {array.dtype}, expected {spec.dtype}: {_conversion(array, spec)}")
+        return np.asarray(array, dtype)
+    raise InvalidTensor(
+        f"input {spec.name!r} has dtype {array.dtype}, expected {spec.dtype}: {_conversion(array, spec)}"
+    )
 
 
 def _conversion(array: Array, spec: TensorSpec) -> str:

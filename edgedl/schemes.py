@@ -42,8 +42,17 @@ class Scheme:
 _ALL = (
     Scheme("fp32", "float32", "float32", False, Tolerance(1e-4, 0.001), "the reference; any engine"),
     Scheme("fp16", "float16", "float32", False, Tolerance(5e-3, 0.002), "half the bytes, float speed; any engine"),
-    Scheme("w8", "int8", "float32", False, Tolerance(0.1, 0.01), "a quarter of the bytes, float speed; flash-bound devices"),
-    Scheme("w8a8-dynamic", "int8", "int8", False, Tolerance(0.15, 0.01), "LSTM, transformers and MLP on CPUs; CNN in LiteRT"),
+    Scheme(
+        "w8", "int8", "float32", False, Tolerance(0.1, 0.01), "a quarter of the bytes, float speed; flash-bound devices"
+    ),
+    Scheme(
+        "w8a8-dynamic",
+        "int8",
+        "int8",
+        False,
+        Tolerance(0.15, 0.01),
+        "LSTM, transformers and MLP on CPUs; CNN in LiteRT",
+    ),
     Scheme("w8a8", "int8", "int8", True, Tolerance(0.2, 0.01), "CNN on CPUs with VNNI or dot product, NPUs"),
 )
 SCHEMES = {scheme.name: scheme for scheme in _ALL}

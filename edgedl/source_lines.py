@@ -36,4 +36,8 @@ def _is_users(file: str) -> bool:
 def _is_model_package(file: str) -> bool:
     """Installed model code (timm, transformers, the zoo...) counts as the user's: there is nothing nearer."""
     package = file.partition("-packages/")[2].partition("/")[0]
-    return package not in ("", "torch", "onnx", "onnxscript", "litert_torch", "jax", "edgedl", "edgedl_onnx", "edgedl_tflite") or "/edgedl/zoo/" in file
+    return (
+        package
+        not in ("", "torch", "onnx", "onnxscript", "litert_torch", "jax", "edgedl", "edgedl_onnx", "edgedl_tflite")
+        or "/edgedl/zoo/" in file
+    )

@@ -64,7 +64,9 @@ class Axis:
 DynamicAxes = Mapping[str, Mapping[int, Axis]]
 """input name -> axis number -> Axis. Axes of one name have one length."""
 
-_INPUT = re.compile(r"(?P<name>[^=]+)=(?P<shape>\d+(?:x\d+)*)?(?::(?P<dtype>\w+))?(?::(?P<low>[-.\d]+?)\.\.(?P<high>[-.\d]+))?")
+_INPUT = re.compile(
+    r"(?P<name>[^=]+)=(?P<shape>\d+(?:x\d+)*)?(?::(?P<dtype>\w+))?(?::(?P<low>[-.\d]+?)\.\.(?P<high>[-.\d]+))?"
+)
 _DYNAMIC = re.compile(r"(?P<input>[^:=]+):(?P<axis>\d+)=(?P<name>[A-Za-z_]\w*)(?::(?P<low>\d+)\.\.(?P<high>\d+))?")
 
 
@@ -109,7 +111,9 @@ def parse_dynamic(texts: tuple[str, ...]) -> dict[str, dict[int, Axis]]:
     for text in texts:
         match = _DYNAMIC.fullmatch(text)
         if not match:
-            raise InvalidInput(f"--dynamic {text!r} is not INPUT:AXIS=NAME[:LOW..HIGH], as in x:0=batch or x:1=time:8..200")
+            raise InvalidInput(
+                f"--dynamic {text!r} is not INPUT:AXIS=NAME[:LOW..HIGH], as in x:0=batch or x:1=time:8..200"
+            )
         low, high = int(match["low"] or 1), int(match["high"] or 16)
         if not 1 <= low < high:
             raise InvalidInput(f"--dynamic {text!r}: expected 1 <= LOW < HIGH")

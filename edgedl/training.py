@@ -15,7 +15,12 @@ from edgedl.task import Progress, Score
 
 
 def train(
-    task: Subject, out: str | Path = ".", *, seed: int = 0, force: bool = False, progress: Progress = lambda done, total: None
+    task: Subject,
+    out: str | Path = ".",
+    *,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[Path, Score | None]:
     """Train, and write `out/NAME.safetensors`; returns its path and the score on held-out data, where the task has one.
 
@@ -23,7 +28,9 @@ def train(
     """
     resolved, _ = resolve(task)
     if resolved.fit is None:
-        raise InvalidInput(f"{resolved.name} cannot be trained: its Task has no fit; give trained weights with --weights")
+        raise InvalidInput(
+            f"{resolved.name} cannot be trained: its Task has no fit; give trained weights with --weights"
+        )
     path = make_folder(Path(out)) / f"{resolved.name}.safetensors"
     if not force:
         refuse_existing(path)

@@ -16,7 +16,9 @@ from edgedl.verify import Evidence, find_culprit
 from edgedl.verify.cases import cases
 
 
-def verify(artifact: str | Path, task: Subject | None = None, runtime: str = "auto", max_drop: float | None = None) -> Evidence:
+def verify(
+    artifact: str | Path, task: Subject | None = None, runtime: str = "auto", max_drop: float | None = None
+) -> Evidence:
     """Hold the artifact against its task in eager torch; GateFailed with the first diverging tensor if it does not agree.
 
     task: the original, where the manifest does not lead to it. InvalidInput where neither does.
@@ -24,7 +26,9 @@ def verify(artifact: str | Path, task: Subject | None = None, runtime: str = "au
     source = Artifact.open(artifact)
     original = original_of(source, task)
     if original is None:
-        raise InvalidInput(f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME")
+        raise InvalidInput(
+            f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME"
+        )
     scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
     layout = bool(source.manifest and source.manifest.provenance.get("channels_last"))
     reference = torch_reference(original, layout)

@@ -20,9 +20,13 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
     state = _read(path)
     wanted = module.state_dict()
     if missing := wanted.keys() - state.keys():
-        raise InvalidInput(f"{path} does not fit the model: {len(missing)} of {len(wanted)} tensors are missing, {min(missing)!r} first")
+        raise InvalidInput(
+            f"{path} does not fit the model: {len(missing)} of {len(wanted)} tensors are missing, {min(missing)!r} first"
+        )
     if extra := state.keys() - wanted.keys():
-        raise InvalidInput(f"{path} does not fit the model: it holds {len(extra)} tensors that the model has not, {min(extra)!r} first")
+        raise InvalidInput(
+            f"{path} does not fit the model: it holds {len(extra)} tensors that the model has not, {min(extra)!r} first"
+        )
     if odd := [name for name in wanted if wanted[name].shape != state[name].shape]:
         here, there = tuple(wanted[odd[0]].shape), tuple(state[odd[0]].shape)
         raise InvalidInput(f"{path} does not fit the model: {odd[0]!r} is {there} in the file and {here} in the model")
@@ -33,7 +37,9 @@ def save(module: torch.nn.Module, path: Path) -> None:
     """Write the module's weights as safetensors, whole or not at all."""
     from safetensors.torch import save as encode
 
-    write_atomic(path, encode({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}))
+    write_atomic(
+        path, encode({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()})
+    )
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -49,8 +55,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     except InvalidInput:
         raise
     except Exception as error:
-        why = "it holds more than tensors, which could run code" if "weights_only" in str(error).lower() else _first(error)
-        raise InvalidInput(f"{path} is refused: {why}; save it anew with safetensors.torch.save_model(model, 'model.safetensors')") from error
+        why = (
+            "it holds more than tensors, which could run code"
+            if "weights_only" in str(error).lower()
+            else _first(error)
+        )
+        raise InvalidInput(
+            f"{path} is refused: {why}; save it anew with safetensors.torch.save_model(model, 'model.safetensors')"
+        ) from error
     raise InvalidInput(f"{path} is refused: expected .safetensors or a torch checkpoint ({', '.join(_TORCH)})")
 
 

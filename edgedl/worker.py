@@ -55,11 +55,14 @@ class Worker:
         from edgedl.runtime import load
 
         given = request["source"]
-        source = Artifact.open(given) if isinstance(given, str) else TaskReference(**_tuples(given))
+        source = Artifact.open(given) if isinstance(given, str) else TaskReference.from_dict(given)
         start = time.perf_counter()
         self.session = load(source, request["runtime"], request["device"], request["threads"])
         seconds = time.perf_counter() - start
-        specs = {"inputs": [asdict(s) for s in self.session.inputs], "outputs": [asdict(s) for s in self.session.outputs]}
+        specs = {
+            "inputs": [asdict(s) for s in self.session.inputs],
+            "outputs": [asdict(s) for s in self.session.outputs],
+        }
         return {"engine": self.session.engine, "device": self.session.device, "load_seconds": seconds, **specs}, {}
 
     def run(self, _: dict[str, Any], feeds: Feeds) -> Reply:
@@ -109,10 +112,6 @@ def _preemptions() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
 
 def main() -> None:

@@ -107,5 +107,8 @@ def _failed(error: Exception, debug: bool) -> int:
         click.echo(f"edgedl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
         return 2
     first = (str(error).strip() or "no message").splitlines()[0]
-    click.echo(f"edgedl: internal error, {type(error).__name__}: {first} (please report it with the output of --debug)", err=True)
+    click.echo(
+        f"edgedl: internal error, {type(error).__name__}: {first} (please report it with the output of --debug)",
+        err=True,
+    )
     return 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgedl.cli import options as shared
+
 if TYPE_CHECKING:
     from edgedl.measure import BenchmarkRecord, Subject
 
@@ -32,14 +34,18 @@ def _threads(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", default="1", show_default=True, callback=_threads, help="Numbers of threads, such as 1,2.")
 @click.option("--runs", type=click.IntRange(1), default=100, show_default=True, help="Runs of each, at the least.")
-@click.option("--seconds", type=click.FloatRange(0, 1e6), default=2.0, show_default=True, help="Time for each, likewise.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, 1e6), default=2.0, show_default=True, help="Time for each, likewise."
+)
 @click.option("--rounds", type=click.IntRange(6), default=20, show_default=True, help="Interleaved bursts of each.")
 @click.option("--batch", type=click.IntRange(1), help="Length of the batch axis, where the model leaves it open.")
-@click.option("--weights", help="Weights for a task reference: safetensors, or a torch checkpoint.")
+@shared.weights
 @click.option("--input", "inputs", multiple=True, help="Seeded input of a shape and dtype, as x=1x3x64x64:float32.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the record, with all samples, to this file.")
-@click.option("--force", is_flag=True, help="Write over an existing file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record, and nothing else.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the record, with all samples, to this file."
+)
+@shared.force
+@shared.as_json
 def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_json: bool, **options: Any) -> None:
     """Measure model files in their engines, and task references in PyTorch.
 
@@ -87,12 +93,12 @@ def _subjects(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Subje
 
 def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
     """Raises the first failure as what it was: a missing device is no crash."""
-    from edgedl import errors
+    from edgedl.errors import EngineFailed, InvalidInput, Unavailable
 
-    if not record.finished:
-        first = record.subjects[0]
-        assert first.failure
-        raise errors.EdgedlError.__new__(_class_of(first.failure.kind), f"{first.label}: {first.failure.message}")
+    failure = record.subjects[0].failure
+    if failure and not record.finished:
+        kind = {"InvalidInput": InvalidInput, "Unavailable": Unavailable}.get(failure.kind, EngineFailed)
+        raise kind(f"{record.subjects[0].label}: {failure.message}")
 
 
 def _show(record: BenchmarkRecord) -> None:

@@ -17,7 +17,13 @@ from edgedl.reference import TaskReference
 @options.force
 @options.as_json
 def command(
-    task: TaskReference, formats: tuple[str, ...], out: str, channels_last: bool, max_drop: float | None, force: bool, as_json: bool
+    task: TaskReference,
+    formats: tuple[str, ...],
+    out: str,
+    channels_last: bool,
+    max_drop: float | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write TASK as ONNX, TFLite or both; each file is loaded in a clean process and held against the original.
 

@@ -47,7 +47,8 @@ def _lines(artifact: Artifact, description: Description) -> list[str]:
         f"parameters  {description.parameters:,}",
         f"MACs        {macs}",
         "constants   " + ", ".join(f"{dtype} {output.size(count)}" for dtype, count in stored),
-        f"operators   {sum(description.operators.values())}: " + ", ".join(f"{name} {count}" for name, count in operators),
+        f"operators   {sum(description.operators.values())}: "
+        + ", ".join(f"{name} {count}" for name, count in operators),
         _evidence(artifact),
     ]
 
@@ -59,4 +60,6 @@ def _opset(description: Description) -> str:
 def _evidence(artifact: Artifact) -> str:
     if not artifact.manifest:
         return "manifest    none: nothing is proven of this file"
-    return f"scheme      {artifact.manifest.scheme}\nevidence    {output.proven_line(artifact).partition('  proven: ')[2]}"
+    return (
+        f"scheme      {artifact.manifest.scheme}\nevidence    {output.proven_line(artifact).partition('  proven: ')[2]}"
+    )

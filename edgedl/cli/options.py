@@ -12,10 +12,14 @@ from edgedl.reference import TaskReference
 
 Function = Callable[..., Any]
 
-out = click.option("-o", "--out", default=".", show_default=True, metavar="DIR", help="Folder that the files are written into.")
+out = click.option(
+    "-o", "--out", default=".", show_default=True, metavar="DIR", help="Folder that the files are written into."
+)
 force = click.option("--force", is_flag=True, help="Write over what is there.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for machines.")
-weights = click.option("--weights", metavar="FILE", help="Trained weights: .safetensors, or a torch checkpoint of plain tensors.")
+weights = click.option(
+    "--weights", metavar="FILE", help="Trained weights: .safetensors, or a torch checkpoint of plain tensors."
+)
 inputs = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
     help="An input of a bare nn.Module, in the order of forward, as x=1x3x64x64:float32 or tokens=1x16:int64:0..999.",
@@ -24,7 +28,9 @@ dynamic = click.option(
     "--dynamic", multiple=True, metavar="INPUT:AXIS=NAME",
     help="An axis of any length, as x:0=batch; x:0=batch:1..32 gives the lengths to be proven.",
 )  # fmt: skip
-formats = click.option("--to", "formats", multiple=True, metavar="FORMAT", help="onnx or tflite; repeatable.  [default: onnx]")
+formats = click.option(
+    "--to", "formats", multiple=True, metavar="FORMAT", help="onnx or tflite; repeatable.  [default: onnx]"
+)
 max_drop = click.option(
     "--max-drop", metavar="DROP", callback=lambda ctx, option, text: fraction(text),
     help="Largest loss of the task's score that passes, as 0.5% or 0.005.  [default: the scheme's]",

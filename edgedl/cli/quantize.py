@@ -19,16 +19,22 @@ _SCHEMES = "\n".join(f"  {s.name:13} {s.suits}" for s in SCHEMES.values() if s.n
 @options.task
 @click.option("--scheme", required=True, metavar="SCHEME", help="How numbers are stored; see below.")
 @click.option("--calibration", metavar="SRC", help="Inputs for the ranges: .npz, .npy, a folder of them, or a task.")
-@click.option("--samples", default=256, show_default=True, metavar="N", help="Rows of calibration inputs that are used.")
+@click.option(
+    "--samples", default=256, show_default=True, metavar="N", help="Rows of calibration inputs that are used."
+)
 @click.option("--random-calibration", is_flag=True, help="Take ranges from noise; the manifest says so.")
-@click.option("--task", "original", metavar="TASK", help="The original of a model file whose manifest does not lead to it.")
+@click.option(
+    "--task", "original", metavar="TASK", help="The original of a model file whose manifest does not lead to it."
+)
 @options.formats
 @click.option("-o", "--out", metavar="DIR", help="Folder for the result.  [default: beside the source]")
 @click.option("--allow-slower", is_flag=True, help="Take a scheme that is known not to pay for this model.")
 @options.max_drop
 @options.force
 @options.as_json
-def command(task: TaskReference, formats: tuple[str, ...], out: str | None, as_json: bool, original: str | None, **rest: Any) -> None:
+def command(
+    task: TaskReference, formats: tuple[str, ...], out: str | None, as_json: bool, original: str | None, **rest: Any
+) -> None:
     """Write a model in fewer bits. TASK is a float model file (.onnx, .tflite), or a task, which is exported first.
 
     \b

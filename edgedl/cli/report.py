@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edgedl.cli import options as shared
+
 EXAMPLES = """\b
 Examples:
   edgedl report build/                              report.html from all that is there
@@ -20,7 +22,7 @@ SUFFIXES = {"html": ".html", "markdown": ".md", "csv": ".csv"}
 @click.option("-o", "--output", help="The file to write; - prints it. [default: report.html, .md or .csv]")
 @click.option("--format", "fmt", type=click.Choice(sorted(SUFFIXES)), help="[default: what the output's suffix says]")
 @click.option("--max-drop", type=click.FloatRange(0), default=0.01, show_default=True, help="Loss of score allowed.")
-@click.option("--force", is_flag=True, help="Write over an existing file.")
+@shared.force
 def command(sources: tuple[Path, ...], output: str | None, fmt: str | None, max_drop: float, force: bool) -> None:
     """Write one self-contained page: verdict, table and plots.
 

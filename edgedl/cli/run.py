@@ -23,7 +23,14 @@ from edgedl.spec import Array
 @options.force
 @options.as_json
 def command(
-    artifact: str, files: tuple[str, ...], runtime: str, device: str, threads: int | None, out: str | None, force: bool, as_json: bool
+    artifact: str,
+    files: tuple[str, ...],
+    runtime: str,
+    device: str,
+    threads: int | None,
+    out: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Run a model file once. Without --input, on its golden inputs, and say whether the expected outputs come out.
 
@@ -35,11 +42,21 @@ def command(
     """
     from edgedl.running import golden_check, run_files, write_outputs
 
-    result = run_files(artifact, files, runtime, device, threads) if files else golden_check(artifact, runtime, device, threads)
+    result = (
+        run_files(artifact, files, runtime, device, threads)
+        if files
+        else golden_check(artifact, runtime, device, threads)
+    )
     if out:
         write_outputs(Path(out), result.outputs, force)
     if as_json:
-        output.print_json({"engine": result.engine, "outputs": {n: a.tolist() for n, a in result.outputs.items()}, "golden": result.golden})
+        output.print_json(
+            {
+                "engine": result.engine,
+                "outputs": {n: a.tolist() for n, a in result.outputs.items()},
+                "golden": result.golden,
+            }
+        )
         return
     click.echo(f"{artifact} in {result.engine}" + (f": {result.golden}" if result.golden else ""))
     for name, array in result.outputs.items() if not out else ():

@@ -27,6 +27,11 @@ def command(task: TaskReference, out: str, seed: int, force: bool, as_json: bool
     with output.progress_bar(f"train {task.text}") as progress:
         path, score = train(task, out, seed=seed, force=force, progress=progress)
     if as_json:
-        output.print_json({"path": str(path), "score": score and {"name": score.name, "value": score.value}, "seed": seed})
+        output.print_json(
+            {"path": str(path), "score": score and {"name": score.name, "value": score.value}, "seed": seed}
+        )
         return
-    click.echo(f"{path}  {output.size(path.stat().st_size)}" + (f"  {score.name} {score.value:.4g} on held-out data" if score else ""))
+    click.echo(
+        f"{path}  {output.size(path.stat().st_size)}"
+        + (f"  {score.name} {score.value:.4g} on held-out data" if score else "")
+    )

@@ -36,5 +36,9 @@ def command(
         output.print_json(evidence.to_dict())
         return
     worst = max((p.relative_rms for p in evidence.parity), default=0.0)
-    score = f", {evidence.score.name} {evidence.score.value:.4g} (drop {evidence.score.drop:.2g})" if evidence.score else ""
-    click.echo(f"{artifact} in {evidence.engine} agrees with {evidence.reference}: relative RMS error {worst:.2g} on {evidence.inputs} inputs{score}")
+    score = (
+        f", {evidence.score.name} {evidence.score.value:.4g} (drop {evidence.score.drop:.2g})" if evidence.score else ""
+    )
+    click.echo(
+        f"{artifact} in {evidence.engine} agrees with {evidence.reference}: relative RMS error {worst:.2g} on {evidence.inputs} inputs{score}"
+    )

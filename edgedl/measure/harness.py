@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgedl.artifact import Artifact
-from edgedl.errors import EdgedlError
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable
 from edgedl.files import sha256
 from edgedl.isolated import IsolatedSession
 from edgedl.measure.environment import environment, finish
@@ -65,6 +65,12 @@ def describe(subject: Subject) -> Measured:
     return Measured(subject.label, source.path.name, source.format, *shared, sha256=digest, size=size)
 
 
+def failure_of(error: EdgedlError) -> Failure:
+    kinds = (InvalidInput, Unavailable)
+    kind = next((kind.__name__ for kind in kinds if isinstance(error, kind)), EngineFailed.__name__)
+    return Failure(kind, str(error))
+
+
 @dataclass
 class _Runner:
     """One subject under measurement: its process, and what was found so far."""
@@ -84,7 +90,7 @@ class _Runner:
         try:
             self.prepare() if position is None else self.round(position)
         except EdgedlError as error:
-            self.found(failure=Failure(type(error).__name__, str(error)))
+            self.found(failure=failure_of(error))
 
     def prepare(self) -> None:
         subject, plan = self.subject, self.plan

@@ -48,7 +48,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a subject has no figures. kind: the name of a class of edgedl.errors. message: one sentence."""
+    """Why a subject has no figures. kind: `InvalidInput`, `Unavailable` or `EngineFailed`. message: one sentence."""
 
     kind: str
     message: str

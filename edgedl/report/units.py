@@ -16,6 +16,12 @@ def duration(nanoseconds: float | None) -> str:
     return NONE if nanoseconds is None else _scaled(nanoseconds, _TIMES)
 
 
+def tick(nanoseconds: float) -> str:
+    """As short as it can be: `50 µs`."""
+    scale, unit = _unit(nanoseconds, _TIMES)
+    return f"{nanoseconds / scale:.3g} {unit}"
+
+
 def size(count: float | None) -> str:
     """`46.2 kB`, of 1000 bytes each."""
     return NONE if count is None else _scaled(count, _BYTES)

@@ -24,7 +24,9 @@ def real_inputs(task: Task) -> tuple[list[dict[str, Array]], str]:
     return [dict(task.example_inputs())], "seeded" if task.synthetic else "example"
 
 
-def cases(batches: list[dict[str, Array]], axes: DynamicAxes, specs: tuple[TensorSpec, ...]) -> dict[str, dict[str, Array]]:
+def cases(
+    batches: list[dict[str, Array]], axes: DynamicAxes, specs: tuple[TensorSpec, ...]
+) -> dict[str, dict[str, Array]]:
     """Case name -> feeds: every dynamic axis at its low end, between and at its high end; else a few batches as written."""
     if not axes:
         return {f"batch {index}": feeds for index, feeds in enumerate(_as_written(batches, specs))}
@@ -44,7 +46,11 @@ def _lengths(axes: Mapping[str, Axis]) -> Iterable[dict[str, int]]:
 def _pooled(batches: list[dict[str, Array]]) -> dict[str, Array]:
     """All batches as one, where they differ in rows alone."""
     alike = [b for b in batches if all(b[n].shape[1:] == batches[0][n].shape[1:] and b[n].ndim for n in b)]
-    return {name: np.concatenate([batch[name] for batch in alike]) for name in batches[0]} if len(alike) > 1 else batches[0]
+    return (
+        {name: np.concatenate([batch[name] for batch in alike]) for name in batches[0]}
+        if len(alike) > 1
+        else batches[0]
+    )
 
 
 def _as_written(batches: list[dict[str, Array]], specs: tuple[TensorSpec, ...]) -> Iterable[dict[str, Array]]:

@@ -29,7 +29,9 @@ class Culprit:
 
     def __str__(self) -> str:
         where = f" (made at {self.line})" if self.line else ""
-        return f"{self.tensor}{where} is the first tensor that diverges" + (f"; {self.after} before it agrees" if self.after else "")
+        return f"{self.tensor}{where} is the first tensor that diverges" + (
+            f"; {self.after} before it agrees" if self.after else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def find_culprit(program: Program, exporter: Exporter, path: Path, feeds: Feeds,
     """
     nodes = list(_torch_nodes(program, feeds))
     tensors = _by_size(exporter.intermediates(path, program.laid_out(feeds)))
-    matched = {node.name for node in nodes if any(_agrees(node.value, t, tolerance) for t in tensors.get(node.value.size, ()))}
+    matched = {
+        node.name for node in nodes if any(_agrees(node.value, t, tolerance) for t in tensors.get(node.value.size, ()))
+    }
     innocent = _ancestors(nodes, matched)
     after = None
     for node in nodes:
@@ -64,7 +68,12 @@ class _Recorder(torch.fx.Interpreter):
 
     def run_node(self, n: torch.fx.Node) -> Any:
         value = super().run_node(n)
-        if n.op == "call_function" and isinstance(value, torch.Tensor) and value.dtype == torch.float32 and value.numel() > 1:
+        if (
+            n.op == "call_function"
+            and isinstance(value, torch.Tensor)
+            and value.dtype == torch.float32
+            and value.numel() > 1
+        ):
             parents = tuple(parent.name for parent in n.all_input_nodes)
             self.nodes.append(_Node(n.name, user_line(n.meta.get("stack_trace")), parents, value.numpy().copy()))
         return value

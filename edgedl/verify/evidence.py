@@ -68,9 +68,13 @@ def prove(
     def candidate(feeds: Feeds) -> dict[str, Array]:
         return batched(session.run, session.inputs)(layout(feeds))
 
-    parity = tuple(p for case, feeds in cases.items() for p in _held(case, candidate(feeds), reference(feeds), tolerance))
+    parity = tuple(
+        p for case, feeds in cases.items() for p in _held(case, candidate(feeds), reference(feeds), tolerance)
+    )
     score = score_drop(evaluate(reference), evaluate(candidate)) if evaluate else None
-    return Evidence(reference_name, session.engine, inputs, tolerance, parity, score, _failures(parity, score, tolerance))
+    return Evidence(
+        reference_name, session.engine, inputs, tolerance, parity, score, _failures(parity, score, tolerance)
+    )
 
 
 def _held(case: str, got: Feeds, want: Feeds, tolerance: Tolerance) -> list[Parity]:
@@ -80,7 +84,9 @@ def _held(case: str, got: Feeds, want: Feeds, tolerance: Tolerance) -> list[Pari
 def _failures(parity: tuple[Parity, ...], score: ScoreDrop | None, tolerance: Tolerance) -> tuple[str, ...]:
     failures = [f"output {p.output!r} at {p.case}: {p.failure}" for p in parity if p.failure]
     if score and not score.drop <= tolerance.max_drop:
-        failures.append(f"{score.name} falls from {score.reference:.4g} to {score.value:.4g}, over the budget of {tolerance.max_drop:.4g}")
+        failures.append(
+            f"{score.name} falls from {score.reference:.4g} to {score.value:.4g}, over the budget of {tolerance.max_drop:.4g}"
+        )
     return tuple(failures)
 
 

@@ -79,7 +79,11 @@ def _distance(got: Array, want: Array) -> dict[str, Any]:
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return {
         "max_abs": float(np.abs(a - b).max(initial=0.0)),
-        "relative_rms": relative_rms(got, want) if want.dtype.kind == "f" else float(np.mean(got != want)) if want.size else 0.0,
+        "relative_rms": relative_rms(got, want)
+        if want.dtype.kind == "f"
+        else float(np.mean(got != want))
+        if want.size
+        else 0.0,
         "cosine": float(a @ b) / norms if norms else float(np.array_equal(a, b)),
     }
 

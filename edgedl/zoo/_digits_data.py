@@ -33,10 +33,14 @@ def load() -> tuple[Split, Split]:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise Unavailable("the digits come with scikit-learn, which is not installed: pip install 'edgedl[train]'") from error
+        raise Unavailable(
+            "the digits come with scikit-learn, which is not installed: pip install 'edgedl[train]'"
+        ) from error
     data = load_digits()
     images = (data.images[:, None] / 16.0).astype(np.float32)
-    parts = train_test_split(images, data.target.astype(np.int64), test_size=HELD_OUT, stratify=data.target, random_state=0)
+    parts = train_test_split(
+        images, data.target.astype(np.int64), test_size=HELD_OUT, stratify=data.target, random_state=0
+    )
     return Split(parts[0], parts[2]), Split(parts[1], parts[3])
 
 

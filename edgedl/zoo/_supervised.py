@@ -29,7 +29,7 @@ def fit_classifier(
         if not torch.isfinite(loss):
             raise GateFailed(f"training diverged: the loss is {loss.item()} at step {step}; lower the learning rate")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         progress(step + 1, steps)

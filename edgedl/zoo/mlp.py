@@ -11,7 +11,9 @@ from edgedl.zoo._supervised import fit_classifier
 
 def model() -> nn.Module:
     """[batch, 1, 8, 8] float32 -> [batch, 10] logits."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
+    )
 
 
 def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:

@@ -46,9 +46,14 @@ def _describe(model: onnx.ModelProto) -> Description:
 
 
 def _dtype(code: int) -> str:
-    return str(onnx.TensorProto.DataType.Name(code)).lower().replace("float", "float32").replace("float3216", "float16").replace(
-        "bfloat3216", "bfloat16"
-    ).replace("double", "float64")
+    return (
+        str(onnx.TensorProto.DataType.Name(code))
+        .lower()
+        .replace("float", "float32")
+        .replace("float3216", "float16")
+        .replace("bfloat3216", "bfloat16")
+        .replace("double", "float64")
+    )
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
@@ -60,7 +65,11 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 def _bytes(model: onnx.ModelProto) -> dict[str, int]:
     counted: Counter[str] = Counter()
     for tensor in model.graph.initializer:
-        bits = 4 if _dtype(tensor.data_type) in ("int4", "uint4") else 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        bits = (
+            4
+            if _dtype(tensor.data_type) in ("int4", "uint4")
+            else 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        )
         counted[_dtype(tensor.data_type)] += math.ceil(math.prod(tensor.dims) * bits / 8)
     return dict(counted)
 

@@ -37,10 +37,13 @@ def export(program: Program, path: Path) -> None:
 
 def dynamic_shapes(program: Program) -> tuple[tuple[dict[int, Any], ...]]:
     """What torch.export expects for a `forward(*inputs)`: one Dim per axis name."""
-    dims = {axis.name: torch.export.Dim(axis.name) for by_axis in program.dynamic_axes.values() for axis in by_axis.values()}
+    dims = {
+        axis.name: torch.export.Dim(axis.name) for by_axis in program.dynamic_axes.values() for axis in by_axis.values()
+    }
     return (
         tuple(
-            {number: dims[axis.name] for number, axis in program.dynamic_axes.get(name, {}).items()} for name in program.inputs
+            {number: dims[axis.name] for number, axis in program.dynamic_axes.get(name, {}).items()}
+            for name in program.inputs
         ),
     )
 
@@ -52,7 +55,9 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(program.module, arguments, dynamic_shapes=dynamic_shapes(program))
     except Exception as error:
-        raise Unsupported(f"torch.export cannot trace {program.name}{_at(user_line_of(error))}: {_reason(error)}") from error
+        raise Unsupported(
+            f"torch.export cannot trace {program.name}{_at(user_line_of(error))}: {_reason(error)}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -106,7 +111,9 @@ def _check_axes(model: onnx.ModelProto, program: Program) -> None:
         for number, axis in program.dynamic_axes.get(value.name, {}).items():
             dim = value.type.tensor_type.shape.dim[_written_axis(program, value, number)]
             if dim.HasField("dim_value"):
-                raise Unsupported(f"the exporter fixed axis {number} ({axis.name}) of {value.name!r} to {dim.dim_value}: export it without --dynamic")
+                raise Unsupported(
+                    f"the exporter fixed axis {number} ({axis.name}) of {value.name!r} to {dim.dim_value}: export it without --dynamic"
+                )
 
 
 def _name_axes(model: onnx.ModelProto, program: Program) -> None:
@@ -158,7 +165,11 @@ def _silence() -> Iterator[None]:
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

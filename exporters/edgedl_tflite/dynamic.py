@@ -1,1 +1,175 @@
-def convert_dynamic(p): raise NotImplementedError
+"""Dynamic axes: what differs between conversions at two lengths is made to follow the length.
+
+litert-torch's own dynamic shapes raise for anything but plain CNNs. A file converted at fixed lengths already fits
+every length but for constants: shape operands of RESHAPE, BROADCAST_TO and the like, and values expanded along an axis.
+Those become -1, or are computed from the input's shape; an axis that reaches any other constant is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgedl.exporter import Program
+from edgedl.spec import Array
+from edgedl_tflite import flatbuffer, settle
+from edgedl_tflite.family import DifferenceError, Family, Varying, axes_by_name, convert_family, unsupported
+from edgedl_tflite.shapes import ShapeBuilder
+
+_CODE = schema.BuiltinOperator
+_SHAPE_OPERANDS = {
+    _CODE.RESHAPE: 1,
+    _CODE.BROADCAST_TO: 1,
+    _CODE.FILL: 0,
+    _CODE.SLICE: 2,
+    _CODE.STRIDED_SLICE: 2,
+    _CODE.TILE: 1,
+}
+"""operator -> position of the operand that may be replaced by a computed one"""
+
+
+def convert_dynamic(program: Program) -> Any:
+    """The ModelT of a program, valid for any length of its dynamic axes; Unsupported if TFLite cannot carry one."""
+    try:
+        family = convert_family(program)
+        carry(family)
+    except DifferenceError as difference:
+        raise unsupported(program, str(difference), _axis_in(program, str(difference))) from difference
+    return settle.settle(program, family.main)
+
+
+def carry(family: Family) -> None:
+    """Edit the family's main model so that nothing in it is fixed to its lengths; DifferenceError if something has to be."""
+    builder = ShapeBuilder(family)
+    tensor_count = len(family.models[1].subgraphs[0].tensors)
+    changed = [index for index in range(tensor_count) if _differs(family, index)]
+    for operator in list(family.main.subgraphs[0].operators):
+        for position, index in enumerate(flatbuffer.numbers(operator.inputs)):
+            if index in changed:
+                operator.inputs = _with(operator.inputs, position, _replacement(family, builder, operator, position))
+    for index in range(tensor_count):
+        _mark(family, index)
+    family.main.subgraphs[0].operators[:0] = builder.operators
+
+
+def _differs(family: Family, index: int) -> bool:
+    values = [flatbuffer.constant(m, t) for m, t in zip(family.models, family.tensors(index), strict=True)]
+    if values[0] is None:
+        return False
+    return any(other is None or not np.array_equal(values[0], other) for other in values[1:])
+
+
+def _replacement(family: Family, builder: ShapeBuilder, operator: Any, position: int) -> int:
+    """Index of the tensor that takes the place of a constant operand that depends on the axes."""
+    index = int(operator.inputs[position])
+    code, name = flatbuffer.code_of(family.main, operator), flatbuffer.operator_name(family.main, operator)
+    values = _values(family, index)
+    if _SHAPE_OPERANDS.get(code) == position and len({value.shape for value in values}) == 1:
+        return _shape_operand(family, builder, operator, values)
+    if (dims := family.varying_dims(index)) and _constant_along(values, dims):
+        return _expanded(family, builder, index, values[0], dims)
+    axis = family.axes[next(i for i, value in enumerate(values[1:]) if not np.array_equal(value, values[0]))]
+    raise DifferenceError(f"{name} uses a constant that depends on the length of {axis!r}")
+
+
+def _values(family: Family, index: int) -> list[Array]:
+    """The constant in each model, in its shape."""
+    flat = [
+        flatbuffer.constant(model, tensor) for model, tensor in zip(family.models, family.tensors(index), strict=True)
+    ]
+    shapes = [flatbuffer.shape_of(tensor) for tensor in family.tensors(index)]
+    return [values.reshape(shape) for values, shape in zip(flat, shapes, strict=True) if values is not None]
+
+
+def _shape_operand(family: Family, builder: ShapeBuilder, operator: Any, values: list[Array]) -> int:
+    found = {p: family.varying([int(v[p]) for v in values]) for p in range(len(values[0]))}
+    varying = {position: item for position, item in found.items() if item}
+    result = [int(n) for n in values[0]]
+    for position in _left_open(family, operator, varying):
+        result[position] = -1
+        del varying[position]
+    if not varying:
+        return flatbuffer.add_constant(
+            family.main, next(flatbuffer.unused_names(family.main)), np.array(result, np.int32)
+        )
+    if unknown := [item for item in varying.values() if item.factor is None]:
+        name = flatbuffer.operator_name(family.main, operator)
+        raise DifferenceError(f"{name} has a dimension that is no multiple of the length of {unknown[0].axes[0]!r}")
+    return builder.vector(result, varying)
+
+
+def _left_open(family: Family, operator: Any, varying: dict[int, Varying]) -> list[int]:
+    """Positions that the operator itself can work out from a -1: one of a RESHAPE, a SLICE that runs to the end."""
+    code = flatbuffer.code_of(family.main, operator)
+    if code == _CODE.RESHAPE:
+        return sorted(varying, key=lambda position: varying[position].factor is not None)[:1]
+    if code == _CODE.SLICE:
+        return [position for position in varying if _to_the_end(family, operator, position)]
+    return []
+
+
+def _to_the_end(family: Family, operator: Any, position: int) -> bool:
+    """Whether the slice ends at the end of its input in every model."""
+    source, begin, size = ([*_shapes(family, i)] for i in flatbuffer.numbers(operator.inputs)[:3])
+    begins, sizes = (_values(family, int(operator.inputs[i])) for i in (1, 2))
+    if len(begins) != len(family.models) or not begin or not size:
+        return False
+    return all(
+        int(b[position] + s[position]) == shape[position] for b, s, shape in zip(begins, sizes, source, strict=True)
+    )
+
+
+def _shapes(family: Family, index: int) -> list[tuple[int, ...]]:
+    return [flatbuffer.shape_of(tensor) for tensor in family.tensors(index)]
+
+
+def _constant_along(values: list[Array], dims: dict[int, Varying]) -> bool:
+    """Whether all models hold one value repeated along the dimensions that vary."""
+    firsts = [value[tuple(slice(0, 1) if p in dims else slice(None) for p in range(value.ndim))] for value in values]
+    same = all(np.array_equal(first, firsts[0]) for first in firsts)
+    return same and all(
+        np.array_equal(value, np.broadcast_to(first, value.shape)) for value, first in zip(values, firsts, strict=True)
+    )
+
+
+def _expanded(family: Family, builder: ShapeBuilder, index: int, value: Array, dims: dict[int, Varying]) -> int:
+    """A constant of length 1 along the axes, broadcast to their lengths at run time."""
+    if any(item.factor is None for item in dims.values()):
+        raise DifferenceError(
+            f"a constant has a dimension that is no multiple of the length of {next(iter(dims.values())).axes[0]!r}"
+        )
+    model, tensor = family.main, family.tensors(index)[0]
+    fresh = flatbuffer.unused_names(model)
+    first = value[tuple(slice(0, 1) if p in dims else slice(None) for p in range(value.ndim))]
+    operands = [flatbuffer.add_constant(model, next(fresh), first), builder.vector(list(value.shape), dims)]
+    output = flatbuffer.add_tensor(model, next(fresh), value.shape, tensor.type)
+    model.subgraphs[0].tensors[output].shapeSignature = _signature(list(value.shape), dims)
+    options = schema.BroadcastToOptionsT()
+    builder.operators.append(flatbuffer.make_operator(model, _CODE.BROADCAST_TO, operands, [output], options))
+    return output
+
+
+def _with(inputs: Any, position: int, index: int) -> Any:
+    changed = np.array(flatbuffer.numbers(inputs), np.int32)
+    changed[position] = index
+    return changed
+
+
+def _mark(family: Family, index: int) -> None:
+    """-1 in the shape signature of a computed tensor whose shape follows an axis."""
+    tensor = family.tensors(index)[0]
+    dims = family.varying_dims(index)
+    if dims and flatbuffer.constant(family.main, tensor) is None:
+        tensor.shapeSignature = _signature(list(flatbuffer.shape_of(tensor)), dims)
+
+
+def _signature(shape: list[int], dims: dict[int, Varying]) -> Array:
+    return np.array([-1 if position in dims else n for position, n in enumerate(shape)], np.int32)
+
+
+def _axis_in(program: Program, text: str) -> str | None:
+    """The axis that a message quotes."""
+    names = sorted(axes_by_name(program.dynamic_axes), key=len, reverse=True)
+    return next((name for name in names if repr(name) in text), None)

@@ -43,7 +43,10 @@ def _failing_node(error: BaseException) -> torch.fx.Node | None:
     """The graph node that the converter was at: a local variable of the innermost frame that has one."""
     found, trace = None, error.__traceback__
     while trace is not None:
-        if "torch/fx/interpreter" in trace.tb_frame.f_code.co_filename or "litert_torch" in trace.tb_frame.f_code.co_filename:
+        if (
+            "torch/fx/interpreter" in trace.tb_frame.f_code.co_filename
+            or "litert_torch" in trace.tb_frame.f_code.co_filename
+        ):
             found = _node_of(trace.tb_frame.f_locals) or found
         trace = trace.tb_next
     return found

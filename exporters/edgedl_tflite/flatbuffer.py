@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import flatbuffers
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -15,7 +15,7 @@ IDENTIFIER = b"TFL3"
 ALIGNMENT = 16
 """bytes; the schema's `force_align` of constant data, which its generated Python code does not apply."""
 
-DTYPES = {
+DTYPES: dict[int, str] = {
     schema.TensorType.FLOAT32: "float32",
     schema.TensorType.FLOAT16: "float16",
     schema.TensorType.FLOAT64: "float64",
@@ -26,8 +26,14 @@ DTYPES = {
     schema.TensorType.UINT8: "uint8",
     schema.TensorType.BOOL: "bool",
 }
-TYPE_NAMES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
-_OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+TYPE_NAMES: dict[int, str] = {
+    code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)
+}
+_VERSIONS = {schema.BuiltinOperator.BROADCAST_TO: 2}
+"""operator -> the lowest version that engines have, where that is not 1"""
+_OPERATORS: dict[int, str] = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+}
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
@@ -142,7 +148,7 @@ def _opcode_index(model: Any, code: int) -> int:
         if max(entry.builtinCode, entry.deprecatedBuiltinCode) == code:
             return index
     entry = schema.OperatorCodeT()
-    entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), 1
+    entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), _VERSIONS.get(code, 1)
     model.operatorCodes.append(entry)
     return len(model.operatorCodes) - 1
 

@@ -23,7 +23,9 @@ def apply(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     results = _own_tensors(model, [entry.tensorIndex for entry in model.signatureDefs[0].outputs])
     graph.inputs, graph.outputs = np.array(sources, np.int32), np.array(results, np.int32)
     _rename(graph.tensors, dict(zip(sources + results, [*inputs, *outputs], strict=True)))
-    model.signatureDefs = [_signature(dict(zip(inputs, sources, strict=True)), dict(zip(outputs, results, strict=True)))]
+    model.signatureDefs = [
+        _signature(dict(zip(inputs, sources, strict=True)), dict(zip(outputs, results, strict=True)))
+    ]
 
 
 def names_of(model: Any) -> tuple[list[str], list[str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from edgedl.runtime import Session, Source, dequantize
 from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl_litert.engine import engine_module, engine_version, open_interpreter
 from edgedl_litert.specs import UNNAMED, Binding, bindings
+
+Lock = AbstractContextManager[Any]
+Invoke = Callable[[Feeds], dict[str, Array]]
 
 
 class LitertSession(Session):
@@ -30,70 +34,105 @@ class LitertSession(Session):
         inputs, outputs = bindings(interpreter, source.manifest)
         engine = engine_version(engine_module())
         super().__init__(tuple(b.spec for b in inputs), tuple(b.spec for b in outputs), engine, device)
-        self._interpreter: Any = interpreter
-        self._lock = threading.Lock()
-        self._sources = [(binding.spec.name, binding.index) for binding in inputs]
-        self._results = [(binding.spec.name, binding.index) for binding in outputs]
-        self._quantizations = {b.spec.name: b.spec.quantization for b in outputs if b.spec.quantization}
-        self._dynamic = [b for b in inputs if any(isinstance(n, str) for n in b.spec.shape)]
-        self._shapes: list[tuple[int, ...]] | None = None
-        self._bind()
-
-    def _bind(self) -> None:
-        """Keep the engine's functions at hand: looking them up costs as much as setting a small tensor."""
-        self._count = len(self._sources)
-        self._set_tensor, self._invoke_engine, self._get_tensor = (
-            self._interpreter.set_tensor,
-            self._interpreter.invoke,
-            self._interpreter.get_tensor,
-        )
+        self._lock = threading.RLock()
+        self._bound = _bind(interpreter, inputs, outputs, self._lock)
+        self._invoke = self._bound  # type: ignore[method-assign]  # one call less per run
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
-        if len(feeds) != self._count:
-            raise InvalidTensor(f"expected {self._count} inputs, got {len(feeds)}")
-        with self._lock:
-            if self._dynamic:
-                self._resize(feeds)
-            for name, index in self._sources:
-                array = feeds[name]
-                if not isinstance(array, np.ndarray):
-                    raise InvalidTensor(f"input {name!r} is a {type(array).__name__}, expected an array")
-                self._set_tensor(index, array)
-            self._invoke_engine()
-            get_tensor = self._get_tensor
-            outputs = {name: get_tensor(index) for name, index in self._results}
-        for name, quantization in self._quantizations.items():
-            outputs[name] = dequantize(outputs[name], quantization)
-        return outputs
-
-    def _resize(self, feeds: Feeds) -> None:
-        """Allocate anew if a dynamic axis has another length than in the last run."""
-        shapes = [feeds[binding.spec.name].shape for binding in self._dynamic]
-        if shapes == self._shapes:
-            return
-        _check(self._dynamic, feeds)
-        self._shapes = None
-        for binding, shape in zip(self._dynamic, shapes, strict=True):
-            self._interpreter.resize_tensor_input(binding.index, shape, strict=True)
-        self._interpreter.allocate_tensors()
-        self._shapes = shapes
+        return self._bound(feeds)
 
     def close(self) -> None:
         """Release the interpreter; waits for a run in progress."""
         with self._lock:
-            self._set_tensor = self._invoke_engine = self._get_tensor = _closed
-            self._interpreter = None
+            self._bound = self._invoke = _closed  # type: ignore[method-assign]
 
 
-def _closed(*_: Any) -> Any:
+def _closed(_: Feeds) -> dict[str, Array]:
     raise EngineFailed("the session is closed: load the model again")
 
 
-def _check(dynamic: list[Binding], feeds: Feeds) -> None:
+def _bind(interpreter: Any, inputs: list[Binding], outputs: list[Binding], lock: Lock) -> Invoke:
+    """The run of a model as one closure, with nothing looked up or checked twice.
+
+    It calls the engine's extension object itself: the methods of `Interpreter` only pass on to it.
+    """
+    engine, ndarray, count = interpreter._interpreter, np.ndarray, len(inputs)
+    set_tensor, invoke, get_tensor = engine.SetTensor, engine.Invoke, engine.GetTensor
+    sources = [(binding.spec.name, binding.index) for binding in inputs]
+    results = [(binding.spec.name, binding.index) for binding in outputs]
+
+    def run(feeds: Feeds) -> dict[str, Array]:
+        if len(feeds) != count:
+            raise InvalidTensor(f"expected {count} inputs, got {len(feeds)}")
+        with lock:
+            for name, index in sources:
+                array = feeds[name]
+                if array.__class__ is not ndarray:
+                    raise InvalidTensor(f"input {name!r} is a {type(array).__name__}, expected an array")
+                set_tensor(index, array)
+            invoke()
+            outputs = {}
+            for name, index in results:
+                outputs[name] = get_tensor(index, 0)
+            return outputs
+
+    resized = _resizing(run, engine, inputs, lock)
+    return _dequantizing(resized, outputs)
+
+
+def _resizing(run: Invoke, engine: Any, inputs: list[Binding], lock: Lock) -> Invoke:
+    """Allocates anew when a dynamic axis has another length than in the run before; `run` itself for a static model."""
+    dynamic = [binding for binding in inputs if any(isinstance(n, str) for n in binding.spec.shape)]
+    if not dynamic:
+        return run
+    resizer = _Resizer(engine, dynamic)
+
+    def run_resized(feeds: Feeds) -> dict[str, Array]:
+        with lock:
+            resizer.resize(feeds)
+            return run(feeds)
+
+    return run_resized
+
+
+def _dequantizing(run: Invoke, outputs: list[Binding]) -> Invoke:
+    """Gives quantized outputs as real numbers; `run` itself if there are none."""
+    quantizations = [(b.spec.name, b.spec.quantization) for b in outputs if b.spec.quantization]
+    if not quantizations:
+        return run
+
+    def run_dequantized(feeds: Feeds) -> dict[str, Array]:
+        results = run(feeds)
+        for name, quantization in quantizations:
+            results[name] = dequantize(results[name], quantization)
+        return results
+
+    return run_dequantized
+
+
+class _Resizer:
+    """Gives the interpreter the shapes of the next run."""
+
+    def __init__(self, engine: Any, dynamic: list[Binding]) -> None:
+        self._engine, self._dynamic = engine, dynamic
+        self._shapes: list[tuple[int, ...]] | None = None
+
+    def resize(self, feeds: Feeds) -> None:
+        shapes = [feeds[binding.spec.name].shape for binding in self._dynamic]
+        if shapes == self._shapes:
+            return
+        _check([binding.spec for binding in self._dynamic], shapes)
+        self._shapes = None  # until the interpreter has taken all of them
+        for binding, shape in zip(self._dynamic, shapes, strict=True):
+            self._engine.ResizeInputTensor(binding.index, np.array(shape, np.int32), True, 0)
+        self._engine.AllocateTensors()
+        self._shapes = shapes
+
+
+def _check(specs: list[TensorSpec], shapes: list[tuple[int, ...]]) -> None:
     """InvalidTensor for a wrong shape, or for axes of one name with several lengths."""
     lengths: dict[str, int] = {}
-    for spec in (binding.spec for binding in dynamic):
-        shape = feeds[spec.name].shape
+    for spec, shape in zip(specs, shapes, strict=True):
         if not spec.accepts(shape) or 0 in shape:
             raise InvalidTensor(f"input {spec.name!r} has shape {shape}, expected {spec}")
         for name, length in _named(spec, shape).items():

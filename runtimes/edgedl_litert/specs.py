@@ -27,10 +27,11 @@ class Binding:
 def bindings(interpreter: Any, manifest: Manifest | None) -> tuple[list[Binding], list[Binding]]:
     """(inputs, outputs) in the file's order, named by its signature; EngineFailed if the manifest says otherwise."""
     signatures = interpreter._get_full_signature_list()
-    signature = next(iter(signatures.values()), {}) if len(signatures) == 1 else {}
+    signature: dict[str, dict[str, int]] = next(iter(signatures.values())) if len(signatures) == 1 else {}
+    told = (manifest.inputs, manifest.outputs) if manifest else (None, None)
     return (
-        _side(interpreter.get_input_details(), signature.get("inputs", {}), manifest and manifest.inputs),
-        _side(interpreter.get_output_details(), signature.get("outputs", {}), manifest and manifest.outputs),
+        _side(interpreter.get_input_details(), signature.get("inputs", {}), told[0]),
+        _side(interpreter.get_output_details(), signature.get("outputs", {}), told[1]),
     )
 
 

@@ -32,7 +32,10 @@ class OrtSession(Session):
         assert isinstance(source, Artifact)
         session = _open(source, device, threads)
         super().__init__(
-            _specs(session.get_inputs()), _specs(session.get_outputs()), f"onnxruntime {onnxruntime.__version__}", device
+            _specs(session.get_inputs()),
+            _specs(session.get_outputs()),
+            f"onnxruntime {onnxruntime.__version__}",
+            device,
         )
         _hold_against(self, source.manifest)
         self._names = [spec.name for spec in self.outputs]
@@ -47,7 +50,9 @@ def _open(source: Artifact, device: str, threads: int | None) -> Any:
         raise UnknownName("device", device, PROVIDERS)
     wanted = PROVIDERS[device][0]
     if wanted not in onnxruntime.get_available_providers():
-        raise Unavailable(f"device {device!r} is not here: this onnxruntime has no {wanted} (pip install 'edgedl[ort-gpu]')")
+        raise Unavailable(
+            f"device {device!r} is not here: this onnxruntime has no {wanted} (pip install 'edgedl[ort-gpu]')"
+        )
     session = _session(source, device, threads)
     if session.get_providers()[0] != wanted:
         raise Unavailable(f"device {device!r} could not be used: onnxruntime fell back to {session.get_providers()[0]}")
@@ -75,7 +80,9 @@ def _specs(arguments: list[Any]) -> tuple[TensorSpec, ...]:
 
 def _dtype(argument: Any) -> str:
     if argument.type not in _DTYPES:
-        raise InvalidTensor(f"{argument.name} is a {argument.type}: edgedl carries tensors of {', '.join(_DTYPES.values())}")
+        raise InvalidTensor(
+            f"{argument.name} is a {argument.type}: edgedl carries tensors of {', '.join(_DTYPES.values())}"
+        )
     return _DTYPES[argument.type]
 
 

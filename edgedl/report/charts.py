@@ -1,0 +1,181 @@
+"""The four plots of a report. Each is a list of rows or points drawn on one scale; 460 units wide, so that it can be read
+on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedl.measure.summary import arrays
+from edgedl.report import svg, units
+from edgedl.report.labels import Box, place
+from edgedl.report.rows import Row
+
+WIDTH, LEFT, RIGHT, STEP = 460.0, 14.0, 446.0, 44.0
+LONGEST = 46
+"""characters of a label that fit above a row"""
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One place (colour and shape) per engine, the same in all plots."""
+
+    engines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Palette:
+        return cls(tuple(dict.fromkeys(row.engine for row in rows if row.engine)))
+
+    def place(self, row: Row) -> int:
+        return self.engines.index(row.engine) if row.engine else len(self.engines)
+
+
+def latency(rows: Sequence[Row], palette: Palette) -> str:
+    """Medians and their intervals."""
+    timed = [row for row in rows if row.summary]
+    if not timed:
+        return ""
+    ends = [end for row in timed if row.median for end in (row.median.low, row.median.high)]
+    scale = _time_scale(ends)
+
+    def draw(row: Row, y: float) -> str:
+        assert row.median
+        words, kind = units.spread(row.median), f"w{palette.place(row) % svg.COLOURS}"
+        whisker = svg.line(scale(row.median.low), y, scale(row.median.high), y, kind)
+        return whisker + svg.mark(scale(row.median.value), y, palette.place(row), f"{row.title}: {words}")
+
+    return _rows("Median latency", timed, draw, scale, "median wall time per run, with 95 % interval", _median_words)
+
+
+def distributions(rows: Sequence[Row], palette: Palette) -> str:
+    """What share of the runs took no longer than x: one curve per row, each on a baseline of its own."""
+    timed = [row for row in rows if row.summary]
+    if not timed:
+        return ""
+    pooled = [np.sort(np.concatenate(arrays(row.measured))) for row in timed if row.measured]
+    curves = {id(row): samples for row, samples in zip(timed, pooled, strict=True)}
+    scale = _time_scale([float(np.quantile(s, share)) for s in pooled for share in (0.005, 0.995)])
+    draw = lambda row, y: _curve(curves[id(row)], scale, y, palette.place(row))  # noqa: E731
+    title = "wall time per run; height: share of runs that took no longer"
+    return _rows("Latency distributions", timed, draw, scale, title, _tail_words, step=62)
+
+
+def sizes(rows: Sequence[Row]) -> str:
+    """Bytes of each file, once."""
+    files = [row for row in {row.name: row for row in rows}.values() if row.size]
+    if not files:
+        return ""
+    scale = svg.Scale(0, max(row.size or 0 for row in files) * 1.02, LEFT, RIGHT)
+    draw = lambda row, y: svg.bar(LEFT, y - 6, scale(row.size) - LEFT, 12, "size")  # noqa: E731
+    return _rows("File sizes", files, draw, scale, "size of the model file", _size_words, units.size, str_name)
+
+
+def pareto(rows: Sequence[Row], palette: Palette) -> str:
+    """Score against latency: up and to the left is better."""
+    both = [row for row in rows if row.median and row.score is not None]
+    if not both:
+        return ""
+    top, bottom, left = 34.0, max(220.0, 60 + 22.0 * len(both)), 58.0
+    across = _time_scale([row.median.value for row in both if row.median], left + 14, RIGHT - 6, 1.35)
+    scores = [row.score or 0.0 for row in both]
+    room = max((max(scores) - min(scores)) * 0.25, 0.002)
+    up = svg.Scale(min(scores) - room, max(scores) + room, bottom, top)
+    name = next(row.evidence.score_name for row in both if row.evidence) or "score"
+    places = 4 if up.high - up.low < 0.02 else 3
+    axes = svg.axis_left(up, left, f"{name} (higher is better)", lambda v: units.number(v, places), RIGHT)
+    axes += svg.axis_below(across, bottom, "median wall time per run (left is faster)", units.tick, top)
+    body = axes + _points(both, across, up, palette, Box(left + 4, top, RIGHT + 12, bottom))
+    return svg.figure(WIDTH, bottom + 42, f"{name} against latency", body)
+
+
+def _points(rows: Sequence[Row], across: svg.Scale, up: svg.Scale, palette: Palette, bounds: Box) -> str:
+    points = [(across(row.median.value if row.median else 0), up(row.score or 0)) for row in rows]
+    texts = [_cut(_short_name(row), 26) for row in rows]
+    boxes = place(points, texts, bounds)
+    parts = [_leader(point, box) for point, box in zip(points, boxes, strict=True)]
+    for row, (x, y) in zip(rows, points, strict=True):
+        parts.append(
+            svg.mark(x, y, palette.place(row), f"{row.title}: {units.number(row.score)}, {_median_words(row)}")
+        )
+    parts += [svg.text(box.left + 1, box.bottom - 3, words, "label") for box, words in zip(boxes, texts, strict=True)]
+    return "".join(parts)
+
+
+def _leader(point: tuple[float, float], box: Box) -> str:
+    """A line from a point to a label that does not stand right beside it."""
+    x, y = point
+    near = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
+    return svg.line(x, y, *near, "leader") if abs(near[0] - x) + abs(near[1] - y) > 10 else ""
+
+
+def _rows(
+    title: str, rows: Sequence[Row], draw: Callable[[Row, float], str], scale: svg.Scale, axis: str,
+    words: Callable[[Row], str], tick: Callable[[float], str] | None = None,
+    name: Callable[[Row], str] | None = None, step: float = STEP,
+) -> str:  # fmt: skip
+    """Rows one below the other: name to the left and figure to the right, above what `draw` puts at a height."""
+    bottom = 6 + step * len(rows)
+    body = svg.axis_below(scale, bottom, axis, tick or units.tick, 2)
+    for number, row in enumerate(rows):
+        base = 6 + step * number
+        figure = words(row)
+        room = LONGEST + 16 - len(figure)
+        body += svg.text(LEFT, base + 12, _cut((name or row_name)(row), room), "label")
+        body += svg.text(RIGHT, base + 12, figure, "figure", "end") + draw(row, base + step - 14)
+    return svg.figure(WIDTH, bottom + 42, title, body)
+
+
+def row_name(row: Row) -> str:
+    return row.title
+
+
+def str_name(row: Row) -> str:
+    return row.name
+
+
+def _curve(samples: np.ndarray, scale: svg.Scale, y: float, place: int) -> str:
+    """The distribution function from the 0.5 to the 99.5 percentile, and a tick at the median."""
+    shares = np.linspace(0.005, 0.995, 100)
+    points = [(scale(float(q)), y + 10 - 30 * s) for q, s in zip(np.quantile(samples, shares), shares, strict=True)]
+    middle = scale(float(np.median(samples)))
+    base = svg.line(LEFT, y + 10, RIGHT, y + 10, "grid")
+    tick = svg.line(middle, y + 10, middle, y - 5, "median")
+    return base + tick + svg.path(points, f"w{place % svg.COLOURS} curve")
+
+
+def _time_scale(
+    values: Sequence[float], start: float = LEFT + 8, end: float = RIGHT - 8, margin: float = 1.08
+) -> svg.Scale:
+    """Logarithmic where the values span more than a factor of three, else linear and not from zero."""
+    low, high = min(values), max(values)
+    if high > 3 * low:
+        return svg.Scale(low / margin, high * margin, start, end, log=True)
+    room = max((high - low) * 0.08 * (margin - 1) / 0.08, low * 0.02)
+    return svg.Scale(max(low - room, 0.0), high + room, start, end)
+
+
+def _median_words(row: Row) -> str:
+    return units.spread(row.median) if row.median else units.NONE
+
+
+def _tail_words(row: Row) -> str:
+    if not row.summary:
+        return units.NONE
+    p99 = row.summary.percentiles[-1]
+    tail = f", p99 {units.duration(p99.value)}" if p99.value is not None else ""
+    return f"median {units.duration(row.summary.median_ns.value)}{tail}"
+
+
+def _size_words(row: Row) -> str:
+    return units.size(row.size)
+
+
+def _short_name(row: Row) -> str:
+    threads = f", {row.threads} thr." if (row.threads or 1) > 1 else ""
+    return f"{row.name}{threads}"
+
+
+def _cut(words: str, longest: int) -> str:
+    return words if len(words) <= longest else f"{words[: longest - 1]}…"

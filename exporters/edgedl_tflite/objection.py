@@ -1,0 +1,26 @@
+"""Schemes that would cost accuracy or time and bring nothing, for one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgedl.schemes import Scheme
+from edgedl_tflite import flatbuffer
+from edgedl_tflite.check import read_checked
+from edgedl_tflite.describe import operators, weight_tensors
+
+_QUANTIZABLE = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL", "EMBEDDING_LOOKUP")
+_INTEGER = ("int8", "uint8", "int4", "int16", "float16")
+
+
+def objection(source: Path, scheme: Scheme) -> str | None:
+    """Why `scheme` is a bad choice for the file, with a better one; None if nothing speaks against it."""
+    model = read_checked(source)
+    found = operators(model)
+    if already := sorted({flatbuffer.TYPE_NAMES[t.type] for t, _ in weight_tensors(model)} & set(_INTEGER)):
+        return f"its weights are {already[0]} already: quantize the fp32 file"
+    if not any(name in found for name in _QUANTIZABLE):
+        return (
+            f"it has no operator that {scheme.name} makes smaller or faster ({', '.join(found) or 'none'}): keep fp32"
+        )
+    return None

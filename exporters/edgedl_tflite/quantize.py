@@ -1,0 +1,147 @@
+"""The schemes by ai-edge-quantizer, with ranges that are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_quantizer import qtyping
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.calibrator import Calibrator
+from ai_edge_quantizer.quantizer import Quantizer
+from ai_edge_quantizer.recipe_manager import RecipeManager
+from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+from edgedl.errors import EngineFailed, InvalidInput, InvalidTensor, Unsupported
+from edgedl.exporter import Calibration
+from edgedl.schemes import Scheme
+from edgedl.spec import Array, Feeds, TensorSpec
+from edgedl_tflite import flatbuffer, names
+from edgedl_tflite.check import read_checked
+from edgedl_tflite.describe import specs
+from edgedl_tflite.quiet import quiet
+
+_EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
+_NARROWER = {"int64": "int32", "float64": "float32"}
+
+
+def quantize(source: Path, scheme: Scheme, calibration: Calibration | None, path: Path) -> None:
+    """Write `source` under the scheme, with its names, order and dynamic axes kept.
+
+    InvalidInput if calibration data is needed and missing; Unsupported if the tool cannot apply the scheme to the file.
+    """
+    if scheme.name not in _RECIPES:
+        raise Unsupported(f"TFLite has no scheme {scheme.name!r}: choose one of {', '.join(_RECIPES)}")
+    original = read_checked(source)
+    recipe = RecipeManager()
+    _RECIPES[scheme.name](recipe)
+    ranges = _ranges(source, original, recipe, calibration) if scheme.needs_calibration else None
+    content = _apply(source, scheme, recipe, ranges)
+    path.write_bytes(flatbuffer.serialize(_restored(flatbuffer.parse(content), original)))
+
+
+def _float16(recipe: RecipeManager) -> None:
+    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    recipe.add_quantization_config(**_EVERYTHING, op_config=config, algorithm_key=AlgorithmName.FLOAT_CASTING)
+
+
+def _weights(recipe: RecipeManager) -> None:
+    recipe.add_weight_only_config(**_EVERYTHING, num_bits=8)
+
+
+def _dynamic(recipe: RecipeManager) -> None:
+    recipe.add_dynamic_config(**_EVERYTHING, num_bits=8)
+
+
+def _static(recipe: RecipeManager) -> None:
+    """Everything in int8 but the borders, so that inputs and outputs stay float."""
+    recipe.add_static_config(**_EVERYTHING, activation_num_bits=8, weight_num_bits=8)
+    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+_RECIPES: dict[str, Callable[[RecipeManager], None]] = {
+    "fp16": _float16,
+    "w8": _weights,
+    "w8a8-dynamic": _dynamic,
+    "w8a8": _static,
+}
+
+
+def _apply(source: Path, scheme: Scheme, recipe: RecipeManager, ranges: dict[str, Any] | None) -> bytes:
+    try:
+        with quiet():
+            tool = Quantizer(str(source), recipe.get_quantization_recipe())
+            result = tool.quantize(ranges, enable_progress_report=False)
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Unsupported(f"{source.name} cannot be written as {scheme.name}: {said}") from error
+    return bytes(result.quantized_model)
+
+
+def _restored(model: Any, original: Any) -> Any:
+    """The quantized model under the original's names and order, with its dynamic axes."""
+    inputs, outputs = names.names_of(original)
+    names.apply(model, inputs, outputs)
+    before = {flatbuffer.text(tensor.name): tensor for tensor in original.subgraphs[0].tensors}
+    for tensor in model.subgraphs[0].tensors:
+        same = before.get(flatbuffer.text(tensor.name))
+        if same is not None and same.shapeSignature is not None:
+            tensor.shapeSignature = same.shapeSignature
+    return model
+
+
+def _ranges(source: Path, model: Any, recipe: RecipeManager, calibration: Calibration | None) -> dict[str, Any]:
+    """Minimum and maximum of every tensor over all calibration rows: the tool's own moving average clips."""
+    if calibration is None:
+        raise InvalidInput("this scheme needs calibration data: give the task a calibration(), or choose w8a8-dynamic")
+    inputs = specs(model)[0]
+    feeds = [fitted for feed in calibration() for fitted in fit(feed, inputs)]
+    if not feeds:
+        raise InvalidInput("the calibration data is empty: expected one dictionary of arrays or more")
+    try:
+        with quiet():
+            calibrator = Calibrator(str(source), num_threads=1, qsv_update_func=min_max_update)
+            calibrator.calibrate({names.SIGNATURE: feeds}, recipe)
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EngineFailed(f"{source.name} could not run on the calibration data: {said}") from error
+    ranges: dict[str, Any] = calibrator.get_model_qsvs()
+    return ranges
+
+
+def fit(feed: Feeds, inputs: tuple[TensorSpec, ...]) -> Iterator[dict[str, Array]]:
+    """The rows of a feed in batches of the file's length and dtypes; the last batch is filled up from the first row."""
+    arrays = {spec.name: _typed(feed, spec) for spec in inputs}
+    batched = {
+        spec.name: int(spec.shape[0]) for spec in inputs if not spec.accepts(arrays[spec.name].shape) and spec.shape
+    }
+    batches = max((-(-arrays[name].shape[0] // length) for name, length in batched.items()), default=1)
+    for number in range(batches):
+        batch = {name: _rows(arrays[name], number * length, length) for name, length in batched.items()}
+        yield {**arrays, **batch}
+
+
+def _typed(feed: Feeds, spec: TensorSpec) -> Array:
+    if spec.name not in feed:
+        raise InvalidTensor(f"calibration data has no input {spec.name!r}: it has {', '.join(feed) or 'none'}")
+    array = np.asarray(feed[spec.name])
+    if spec.dtype not in (array.dtype.name, _NARROWER.get(array.dtype.name)):
+        raise InvalidTensor(f"calibration input {spec.name!r} has dtype {array.dtype}, expected {spec.dtype}")
+    row = (
+        TensorSpec(spec.name, ("rows", *spec.shape[1:]), spec.dtype) if spec.shape and array.shape[:1] != (0,) else spec
+    )
+    if not row.accepts(array.shape) or (
+        spec.shape and isinstance(spec.shape[0], str) and not spec.accepts(array.shape)
+    ):
+        raise InvalidTensor(f"calibration input {spec.name!r} has shape {array.shape}, expected {spec}")
+    return np.ascontiguousarray(array, spec.dtype).reshape(array.shape)
+
+
+def _rows(array: Array, first: int, length: int) -> Array:
+    return np.ascontiguousarray(array[np.arange(first, first + length) % len(array)])

@@ -1,0 +1,96 @@
+"""The last word on a dynamic file: LiteRT runs it at lengths that it was not converted at, and torch agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edgedl.exporter import Program
+from edgedl.spec import Array, Axis, resize
+from edgedl_tflite import flatbuffer
+from edgedl_tflite.convert import channels_last_inputs
+from edgedl_tflite.family import axes_by_name, tracing_pairs, unsupported
+from edgedl_tflite.quiet import quiet
+
+_TOLERANCE = 1e-3
+"""Relative and absolute: this catches a wrong graph; the gate of the command line is the one for accuracy."""
+
+
+def settle(program: Program, model: Any) -> Any:
+    """The model with its written shapes at the lowest lengths; Unsupported if it is wrong at any length tried."""
+    content = flatbuffer.serialize(model)
+    for lengths in _trials(program):
+        with quiet():
+            problem, shapes = _try(program, content, lengths)
+        if problem:
+            told = ", ".join(f"{name}={length}" for name, length in lengths.items())
+            raise unsupported(program, f"at {told} {problem}")
+        if all(lengths[name] == axis.low for name, (_, _, axis) in axes_by_name(program.dynamic_axes).items()):
+            _write_shapes(model, shapes)
+    return model
+
+
+def _trials(program: Program) -> list[dict[str, int]]:
+    """The lowest lengths of all axes, and lengths that no conversion was made at."""
+    axes = {name: axis for name, (_, _, axis) in axes_by_name(program.dynamic_axes).items()}
+    used = {length for lengths in tracing_pairs(program.dynamic_axes) for length in lengths.values()}
+    return [{name: axis.low for name, axis in axes.items()}, {name: _unused(axis, used) for name, axis in axes.items()}]
+
+
+def _unused(axis: Axis, used: set[int]) -> int:
+    inside = [n for n in range(axis.low + 1, min(axis.high, axis.low + 64) + 1) if n not in used]
+    return inside[len(inside) // 2] if inside else axis.high
+
+
+def _try(program: Program, content: bytes, lengths: Mapping[str, int]) -> tuple[str | None, list[tuple[int, ...]]]:
+    """(what is wrong or None, the shapes of all tensors)."""
+    inputs = {n: np.ascontiguousarray(a) for n, a in resize(program.inputs, program.dynamic_axes, lengths).items()}
+    with torch.no_grad():
+        expected = [tensor.numpy() for tensor in program.module(*(torch.from_numpy(a) for a in inputs.values()))]
+    try:
+        outputs, shapes = _run(content, _as_written(program, inputs))
+    except (RuntimeError, ValueError) as error:
+        return f"LiteRT says: {str(error).splitlines()[0]}", []
+    return next((p for p in map(_disagreement, program.outputs, outputs, expected) if p), None), shapes
+
+
+def _as_written(program: Program, inputs: Mapping[str, Array]) -> list[Array]:
+    """The inputs in the file's layout and dtypes."""
+    nhwc = channels_last_inputs(inputs, program.channels_last)
+    arrays = [a.transpose(0, 2, 3, 1) if i in nhwc else a for i, a in enumerate(inputs.values())]
+    narrower = {"int64": np.int32, "float64": np.float32}
+    return [np.ascontiguousarray(a, narrower.get(a.dtype.name, a.dtype)) for a in arrays]
+
+
+def _run(content: bytes, arrays: list[Array]) -> tuple[list[Array], list[tuple[int, ...]]]:
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # a delegate would hide the shapes of its tensors
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver, num_threads=1)
+    details = interpreter.get_input_details()
+    for detail, array in zip(details, arrays, strict=True):
+        interpreter.resize_tensor_input(detail["index"], array.shape)
+    interpreter.allocate_tensors()
+    for detail, array in zip(details, arrays, strict=True):
+        interpreter.set_tensor(detail["index"], array)
+    interpreter.invoke()
+    shapes = {d["index"]: tuple(int(n) for n in d["shape"]) for d in interpreter.get_tensor_details()}
+    outputs = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    return outputs, [shapes[index] for index in sorted(shapes)]
+
+
+def _disagreement(name: str, output: Array, expected: Array) -> str | None:
+    if output.shape != expected.shape:
+        return f"output {name!r} has shape {output.shape}, not {expected.shape}"
+    close = np.allclose(
+        output, expected, rtol=_TOLERANCE, atol=_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0)))
+    )
+    return None if close else f"output {name!r} differs from the model's"
+
+
+def _write_shapes(model: Any, shapes: list[tuple[int, ...]]) -> None:
+    for tensor, shape in zip(model.subgraphs[0].tensors, shapes, strict=False):
+        if flatbuffer.constant(model, tensor) is None:
+            tensor.shape = np.array(shape, np.int32)
