@@ -74,7 +74,9 @@ def _clashes() -> Iterator[Finding]:
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(both) == 2:
         mend = "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install the one that you want"
-        yield Finding("packages", "FAIL", f"onnxruntime and onnxruntime-gpu are both installed and overwrite each other: {mend}")
+        yield Finding(
+            "packages", "FAIL", f"onnxruntime and onnxruntime-gpu are both installed and overwrite each other: {mend}"
+        )
 
 
 def _is_installed(name: str) -> bool:

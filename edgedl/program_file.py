@@ -27,7 +27,9 @@ def task(path: Path) -> Task:
     try:
         exported = torch.export.load(str(path))
     except Exception as error:
-        raise InvalidReference(f"{path} is not a program saved by torch.export.save: {str(error).splitlines()[0]}") from error
+        raise InvalidReference(
+            f"{path} is not a program saved by torch.export.save: {str(error).splitlines()[0]}"
+        ) from error
     specs = exported.graph_signature.user_inputs
     values = {node.name: node.meta["val"] for node in exported.graph.nodes if node.name in specs}
     inputs = {name: _example(value, index) for index, (name, value) in enumerate(values.items())}
@@ -48,13 +50,17 @@ def look_through(path: Path) -> None:
 
 def _look_at(path: Path, member: str, data: bytes) -> None:
     if member.endswith(".json") and _asks_for_pickle(json.loads(data or b"null")):
-        raise InvalidReference(f"{path} is refused: {member} asks for pickled weights, which can run code; save it anew")
+        raise InvalidReference(
+            f"{path} is refused: {member} asks for pickled weights, which can run code; save it anew"
+        )
     if not member.endswith((".pt", ".pkl")) or not data:
         return
     try:
         torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InvalidReference(f"{path} is refused: {member} holds more than tensors, which could run code; save it anew") from error
+        raise InvalidReference(
+            f"{path} is refused: {member} holds more than tensors, which could run code; save it anew"
+        ) from error
 
 
 def _asks_for_pickle(value: Any) -> bool:
@@ -68,11 +74,16 @@ def _example(value: torch.Tensor, seed: int) -> Array:
     shape = tuple(n if isinstance(n, int) else 2 for n in value.shape)
     dtype = np.dtype(str(value.dtype).removeprefix("torch."))
     generator = np.random.default_rng(seed)
-    return generator.standard_normal(shape).astype(dtype) if dtype.kind == "f" else generator.integers(0, 2, shape).astype(dtype)
+    return (
+        generator.standard_normal(shape).astype(dtype)
+        if dtype.kind == "f"
+        else generator.integers(0, 2, shape).astype(dtype)
+    )
 
 
 def _dynamic(values: dict[str, torch.Tensor]) -> dict[str, dict[int, str | Axis]]:
     axes = {
-        name: {n: Axis(str(length)) for n, length in enumerate(value.shape) if not isinstance(length, int)} for name, value in values.items()
+        name: {n: Axis(str(length)) for n, length in enumerate(value.shape) if not isinstance(length, int)}
+        for name, value in values.items()
     }
     return {name: dict(by_axis) for name, by_axis in axes.items() if by_axis}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +64,14 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
 
 
 def _measure(artifacts: tuple[str, ...], options: dict[str, Any]) -> BenchmarkRecord:
-    from edgedl.measure import InputChoice, Plan, measure, steps
+    from edgedl.cli.output import progress_bar
+    from edgedl.measure import InputChoice, Plan, measure
 
     subjects = _subjects(artifacts, options)
     plan = Plan(runs=options["runs"], seconds=options["seconds"], rounds=options["rounds"])
     choice = InputChoice(subjects, options["batch"], options["inputs"])
-    with click.progressbar(length=steps(len(subjects), plan), label="Measuring", file=sys.stderr) as bar:
-        record = measure(subjects, choice, plan, lambda done, _: bar.update(done - bar.pos))
+    with progress_bar("Measuring") as progress:
+        record = measure(subjects, choice, plan, progress)
     _refuse_if_all_failed(record)
     return record
 

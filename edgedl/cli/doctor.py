@@ -30,7 +30,9 @@ def command(as_json: bool) -> None:
     if as_json:
         output.print_json([asdict(finding) for finding in findings])
     else:
-        click.echo(f"edgedl {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+        click.echo(
+            f"edgedl {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        )
         for finding in findings:
             click.echo(f"{finding.status:6}  {finding.subject:16}  {finding.detail}")
     if failed := [finding.subject for finding in findings if finding.status == "FAIL"]:

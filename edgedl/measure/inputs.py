@@ -112,8 +112,8 @@ def batch_axis(specs: tuple[TensorSpec, ...]) -> str | None:
 
 
 def _check_batch(specs: tuple[TensorSpec, ...], batch: int | None) -> None:
-    fixed = [spec for spec in specs if spec.shape and spec.shape[0] != batch and not isinstance(spec.shape[0], str)]
-    if batch is not None and fixed:
+    fixed = [spec for spec in specs if spec.shape and spec.shape[0] != batch]
+    if batch is not None and fixed and batch_axis(specs) is None:
         raise InvalidInput(f"batch={batch} was asked for, and the model fixes {fixed[0]}: export it with --dynamic")
 
 

@@ -83,22 +83,17 @@ def verdict(subject: Measured, baseline: Measured) -> str:
 
 
 def times(gain: Estimate) -> str:
-    return f"{figure(gain.value)}x"
+    """`2.31x`, with as many decimals as tell it from 1."""
+    return f"{gain.value:.{_places(gain)}f}x"
 
 
 def between(gain: Estimate) -> str:
-    return f"95 % interval {figure(gain.low)} to {figure(gain.high)}"
+    places = _places(gain)
+    return f"95 % interval {gain.low:.{places}f} to {gain.high:.{places}f}"
 
 
 def visible(gain: Estimate) -> str:
     return f"smallest visible: {100 * statistics.smallest_visible(gain):.2g} %"
-
-
-def figure(value: float) -> str:
-    """A ratio, with as many digits as tell it from 1."""
-    if 0.9 < value < 1.1:
-        return f"{value:.3f}"
-    return f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 2 else f"{value:.2f}"
 
 
 def warnings(record: BenchmarkRecord) -> list[str]:
@@ -116,6 +111,12 @@ def _warning(subject: Measured, summary: Summary | None) -> str:
     if summary.noise > MOST_NOISE:
         return f"{busy} to believe small differences: its rounds differ by {summary.noise:.0%}"
     return ""
+
+
+def _places(gain: Estimate) -> int:
+    if gain.low < 1.1 and gain.high > 0.9:
+        return 3
+    return 2 if gain.value < 10 else 1
 
 
 def _noise(medians: Figures) -> float:

@@ -14,6 +14,8 @@ __all__ = [
 
 def render(report: Report, fmt: str) -> str:
     """The report as `html`, `markdown` or `csv`."""
-    from edgedl.report import csv, html, markdown
+    from edgedl.report.csv import render as csv
+    from edgedl.report.html import render as html
+    from edgedl.report.markdown import render as markdown
 
-    return {"html": html.render, "markdown": markdown.render, "csv": csv.render}[fmt](report)
+    return {"html": html, "markdown": markdown, "csv": csv}[fmt](report)

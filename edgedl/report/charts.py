@@ -1,5 +1,6 @@
-"""The four plots of a report. Each is a list of rows or points drawn on one scale; 460 units wide, so that it can be read
-on a phone."""
+"""The four plots of a report. Each is a list of rows or points drawn on one scale.
+
+They are 420 units wide, so that they can be read on a phone."""
 
 from __future__ import annotations
 
@@ -13,9 +14,7 @@ from edgedl.report import svg, units
 from edgedl.report.labels import Box, place
 from edgedl.report.rows import Row
 
-WIDTH, LEFT, RIGHT, STEP = 460.0, 14.0, 446.0, 44.0
-LONGEST = 46
-"""characters of a label that fit above a row"""
+WIDTH, LEFT, RIGHT, STEP = 420.0, 10.0, 410.0, 44.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def pareto(rows: Sequence[Row], palette: Palette) -> str:
     if not both:
         return ""
     top, bottom, left = 34.0, max(220.0, 60 + 22.0 * len(both)), 58.0
-    across = _time_scale([row.median.value for row in both if row.median], left + 14, RIGHT - 6, 1.35)
+    across = _time_scale([row.median.value for row in both if row.median], left, RIGHT - 6, 1.35)
     scores = [row.score or 0.0 for row in both]
     room = max((max(scores) - min(scores)) * 0.25, 0.002)
     up = svg.Scale(min(scores) - room, max(scores) + room, bottom, top)
@@ -121,7 +120,7 @@ def _rows(
     for number, row in enumerate(rows):
         base = 6 + step * number
         figure = words(row)
-        room = LONGEST + 16 - len(figure)
+        room = int((RIGHT - LEFT) / svg.CHARACTER) - len(figure) - 2
         body += svg.text(LEFT, base + 12, _cut((name or row_name)(row), room), "label")
         body += svg.text(RIGHT, base + 12, figure, "figure", "end") + draw(row, base + step - 14)
     return svg.figure(WIDTH, bottom + 42, title, body)
@@ -152,7 +151,7 @@ def _time_scale(
     low, high = min(values), max(values)
     if high > 3 * low:
         return svg.Scale(low / margin, high * margin, start, end, log=True)
-    room = max((high - low) * 0.08 * (margin - 1) / 0.08, low * 0.02)
+    room = max((high - low) * (margin - 1), low * 0.02)
     return svg.Scale(max(low - room, 0.0), high + room, start, end)
 
 
@@ -165,7 +164,7 @@ def _tail_words(row: Row) -> str:
         return units.NONE
     p99 = row.summary.percentiles[-1]
     tail = f", p99 {units.duration(p99.value)}" if p99.value is not None else ""
-    return f"median {units.duration(row.summary.median_ns.value)}{tail}"
+    return f"p50 {units.duration(row.summary.median_ns.value)}{tail}"
 
 
 def _size_words(row: Row) -> str:
@@ -178,4 +177,8 @@ def _short_name(row: Row) -> str:
 
 
 def _cut(words: str, longest: int) -> str:
-    return words if len(words) <= longest else f"{words[: longest - 1]}…"
+    """Shortened in the middle: the ends of names tell them apart."""
+    if len(words) <= longest:
+        return words
+    tail = longest * 2 // 3
+    return f"{words[: longest - tail - 1]}…{words[-tail:]}"

@@ -25,7 +25,7 @@ class Column(Generic[T]):
 
 
 def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
-    """Those of the report; the score goes by its name, threads are told where they differ."""
+    """Those of the report; the score goes by its name, threads are told where they differ; parity is the worst."""
     name = next((row.evidence.score_name for row in rows if row.evidence and row.evidence.score_name), "score")
     threads = Column[Row]("threads", lambda row: str(row.threads or units.NONE))
     return (
@@ -37,11 +37,11 @@ def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
         Column("smaller", lambda row: units.times(row.smaller)),
         Column(name, lambda row: units.number(row.score)),
         Column("drop [95 %]", _drop),
-        Column("worst rel. RMS", lambda row: units.short(row.evidence.relative_rms if row.evidence else None)),
-        Column("worst cosine", lambda row: units.number(row.evidence.cosine if row.evidence else None, 5)),
-        Column("proven", _proven, words=True),
         Column("median [95 %]", _median),
         Column("peak memory", lambda row: units.size(row.measured.peak_bytes if row.measured else None)),
+        Column("rel. RMS", lambda row: units.short(row.evidence.relative_rms if row.evidence else None)),
+        Column("cosine", lambda row: units.number(row.evidence.cosine if row.evidence else None, 5)),
+        Column("proven", _proven, words=True),
     )
 
 

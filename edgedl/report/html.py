@@ -67,16 +67,23 @@ def _legend(palette: Palette) -> str:
 
 def _table(rows: tuple[Row, ...], chosen: Row | None) -> str:
     columns = report_columns(rows)
-    head = "".join(f'<th scope="col"{_kind(column)}>{html.escape(column.title)}</th>' for column in columns)
+    head = "".join(f'<th scope="col"{_kind(column)}>{_cell(column.title)}</th>' for column in columns)
     body = "".join(_line(columns, row, row is chosen) for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _line(columns: Sequence[Column[Row]], row: Row, chosen: bool) -> str:
-    cells = [f"<td{_kind(column)}>{html.escape(column.cell(row))}</td>" for column in columns]
+    cells = [f"<td{_kind(column)}>{_cell(column.cell(row))}</td>" for column in columns]
     badge = ' <span class="badge">ship this</span>' if chosen else ""
     cells[0] = f'<th scope="row">{html.escape(columns[0].cell(row))}{badge}</th>'
     return f"<tr{' class=chosen' if chosen else ''}>{''.join(cells)}</tr>"
+
+
+def _cell(words: str) -> str:
+    """An interval goes below its figure."""
+    figure, bracket, interval = words.partition(" [")
+    below = f"<br><small>[{html.escape(interval)}</small>" if bracket else ""
+    return html.escape(figure) + below
 
 
 def _kind(column: Column[Row]) -> str:

@@ -60,7 +60,7 @@ def _reasons(best: Row, baseline: Row | None) -> list[str]:
     if baseline is None:
         return [f"{units.duration(_median(best))} per run, with no float model to compare with", _rest(best, None)]
     if baseline is best:
-        return ["nothing proven within the budget is faster or, where as fast, smaller", _rest(best, None)]
+        return [f"nothing that is proven within the budget is faster; {_rest(best, None)}"]
     return [_speed(best, baseline), _rest(best, baseline)]
 
 

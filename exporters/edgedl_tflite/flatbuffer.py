@@ -55,8 +55,25 @@ def _aligned_vector(builder: Any, data: bytes) -> Any:
 
 
 def parse(content: bytes) -> Any:
-    """The ModelT of trusted bytes; see edgedl_tflite.check for bytes of unknown origin."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    """The ModelT of trusted bytes, with all data in its buffers; see edgedl_tflite.check for bytes of unknown origin.
+
+    Large files keep data behind the flatbuffer and only its offset and size inside.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers or []:
+        if buffer.offset > 1:
+            buffer.data, buffer.offset, buffer.size = _outside(content, buffer.offset, buffer.size), 0, 0
+    for operator in (operator for graph in model.subgraphs or [] for operator in graph.operators or []):
+        if offset := operator.largeCustomOptionsOffset:
+            operator.customOptions = _outside(content, offset, operator.largeCustomOptionsSize)
+            operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+    return model
+
+
+def _outside(content: bytes, offset: int, size: int) -> Array:
+    if offset + size > len(content):
+        raise ValueError("data beyond the end of the file")
+    return np.frombuffer(content, np.uint8, size, offset)
 
 
 def serialize(model: Any) -> bytes:

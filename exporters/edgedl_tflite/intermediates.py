@@ -52,9 +52,15 @@ def _run(path: Path, inputs: Feeds) -> Any:
 
 
 def _computed(model: Any) -> Iterator[int]:
-    """Indices of the tensors that operators of the main graph write, in order."""
-    for operator in model.subgraphs[0].operators or []:
-        yield from flatbuffer.numbers(operator.outputs)
+    """Indices of the tensors that the main graph computes from its inputs, in order; a dequantized weight is a constant."""
+    graph = model.subgraphs[0]
+    constant = {index for index, tensor in enumerate(graph.tensors) if flatbuffer.constant(model, tensor) is not None}
+    for operator in graph.operators or []:
+        outputs = flatbuffer.numbers(operator.outputs)
+        if constant.issuperset(index for index in flatbuffer.numbers(operator.inputs) if index >= 0):
+            constant.update(outputs)
+        else:
+            yield from outputs
 
 
 def _tensor(interpreter: Any, index: int) -> Array | None:

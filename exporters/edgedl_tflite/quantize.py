@@ -55,12 +55,15 @@ def _weights(recipe: RecipeManager) -> None:
 
 
 def _dynamic(recipe: RecipeManager) -> None:
+    """Depthwise weights are int8 and computed in float: XNNPACK has no dynamic kernel for them, LiteRT's own is slow."""
     recipe.add_dynamic_config(**_EVERYTHING, num_bits=8)
+    recipe.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
 
 
 def _static(recipe: RecipeManager) -> None:
     """Everything in int8 but the borders, so that inputs and outputs stay float."""
     recipe.add_static_config(**_EVERYTHING, activation_num_bits=8, weight_num_bits=8)
+    recipe.add_weight_only_config(".*", qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
 

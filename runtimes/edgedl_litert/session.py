@@ -36,7 +36,7 @@ class LitertSession(Session):
         super().__init__(tuple(b.spec for b in inputs), tuple(b.spec for b in outputs), engine, device)
         self._lock = threading.RLock()
         self._bound = _bind(interpreter, inputs, outputs, self._lock)
-        self._invoke = self._bound  # type: ignore[method-assign]  # one call less per run
+        self._invoke = self._bound  # type: ignore[assignment, method-assign]  # one call less per run
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
         return self._bound(feeds)
@@ -44,7 +44,7 @@ class LitertSession(Session):
     def close(self) -> None:
         """Release the interpreter; waits for a run in progress."""
         with self._lock:
-            self._bound = self._invoke = _closed  # type: ignore[method-assign]
+            self._bound = self._invoke = _closed  # type: ignore[assignment, method-assign]
 
 
 def _closed(_: Feeds) -> dict[str, Array]:
@@ -81,16 +81,21 @@ def _bind(interpreter: Any, inputs: list[Binding], outputs: list[Binding], lock:
 
 
 def _resizing(run: Invoke, engine: Any, inputs: list[Binding], lock: Lock) -> Invoke:
-    """Allocates anew when a dynamic axis has another length than in the run before; `run` itself for a static model."""
+    """Allocates anew when a dynamic axis has another length than in the run before; `run` itself for a static model.
+
+    The engine refuses an array of another shape than it is allocated for, so an unchanged length costs nothing.
+    """
     dynamic = [binding for binding in inputs if any(isinstance(n, str) for n in binding.spec.shape)]
     if not dynamic:
         return run
-    resizer = _Resizer(engine, dynamic)
 
     def run_resized(feeds: Feeds) -> dict[str, Array]:
-        with lock:
-            resizer.resize(feeds)
+        try:
             return run(feeds)
+        except ValueError:
+            with lock:
+                _resize(engine, dynamic, feeds)
+                return run(feeds)
 
     return run_resized
 
@@ -110,23 +115,13 @@ def _dequantizing(run: Invoke, outputs: list[Binding]) -> Invoke:
     return run_dequantized
 
 
-class _Resizer:
-    """Gives the interpreter the shapes of the next run."""
-
-    def __init__(self, engine: Any, dynamic: list[Binding]) -> None:
-        self._engine, self._dynamic = engine, dynamic
-        self._shapes: list[tuple[int, ...]] | None = None
-
-    def resize(self, feeds: Feeds) -> None:
-        shapes = [feeds[binding.spec.name].shape for binding in self._dynamic]
-        if shapes == self._shapes:
-            return
-        _check([binding.spec for binding in self._dynamic], shapes)
-        self._shapes = None  # until the interpreter has taken all of them
-        for binding, shape in zip(self._dynamic, shapes, strict=True):
-            self._engine.ResizeInputTensor(binding.index, np.array(shape, np.int32), True, 0)
-        self._engine.AllocateTensors()
-        self._shapes = shapes
+def _resize(engine: Any, dynamic: list[Binding], feeds: Feeds) -> None:
+    """Give the interpreter the shapes of the feeds; InvalidTensor if the model does not take them."""
+    shapes = [feeds[binding.spec.name].shape for binding in dynamic]
+    _check([binding.spec for binding in dynamic], shapes)
+    for binding, shape in zip(dynamic, shapes, strict=True):
+        engine.ResizeInputTensor(binding.index, np.array(shape, np.int32), True, 0)
+    engine.AllocateTensors()
 
 
 def _check(specs: list[TensorSpec], shapes: list[tuple[int, ...]]) -> None:

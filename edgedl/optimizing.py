@@ -1,0 +1,152 @@
+"""The whole way of a model in one call: train, export, quantize, prove, measure, report, recommend.
+
+What a run has made stays; the same recipe on the same folder goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgedl import registry
+from edgedl.artifact import Artifact
+from edgedl.errors import GateFailed, InvalidArtifact, OutputExists, Unsupported
+from edgedl.exporting import export
+from edgedl.files import make_folder, sha256, write_atomic
+from edgedl.measure import BenchmarkRecord, InputChoice, Plan, measure, subjects_of
+from edgedl.quantizing import quantize
+from edgedl.recipe import Recipe
+from edgedl.reference import TaskReference
+from edgedl.report import Report, build, render
+from edgedl.task import Progress
+from edgedl.training import train
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """artifacts: the proven ones. refused: file name -> why it is not among them. report: rows, verdict, measurements."""
+
+    folder: Path
+    artifacts: tuple[Artifact, ...]
+    refused: dict[str, str]
+    report: Report
+
+
+@dataclass
+class _Run:
+    """One run in progress: its folder, its original, and what has come of it so far."""
+
+    recipe: Recipe
+    folder: Path
+    reference: TaskReference
+    said: Step
+    artifacts: list[Artifact] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def make(self, name: str, step: Callable[[], Artifact]) -> Artifact | None:
+        """The artifact that an earlier run of the recipe left, else the step's; None, with the reason kept, if it fails."""
+        try:
+            artifact = _left_by(self.folder / name, self.reference) or self._made(name, step)
+        except (GateFailed, Unsupported) as error:
+            self.refused[name] = str(error)
+            return None
+        self.artifacts.append(artifact)
+        return artifact
+
+    def _made(self, name: str, step: Callable[[], Artifact]) -> Artifact:
+        self.said(f"make and prove {name}")
+        return step()
+
+
+def optimize(
+    recipe: Recipe, out: str | Path, *, force: bool = False, said: Step = lambda step: None,
+    progress: Progress = lambda done, total: None,
+) -> Optimized:  # fmt: skip
+    """Carry the recipe out in `out`: weights, artifacts, record.json, report.html, report.md, recipe.toml.
+
+    force: begin anew in a folder that holds another run. said: told of each step. progress: of training and measuring.
+    Raises OutputExists for a folder of another recipe, GateFailed if no float artifact could be proven.
+    """
+    folder = make_folder(Path(out))
+    _claim(folder / "recipe.toml", recipe, force)
+    run = _Run(recipe, folder, _trained(recipe, folder, said, progress), said)
+    for name in recipe.formats:
+        _make_format(run, name)
+    if not run.artifacts:
+        raise GateFailed("; ".join(run.refused.values()))
+    said("measure, interleaved, each in a process of its own")
+    record = _measured(run, progress)
+    report = build(run.artifacts, record, **({} if recipe.max_drop is None else {"max_drop": recipe.max_drop}))
+    files = {
+        "record.json": record.to_json(),
+        "report.html": render(report, "html"),
+        "report.md": render(report, "markdown"),
+    }
+    for name, text in files.items():
+        write_atomic(folder / name, text.encode())
+    return Optimized(folder, tuple(run.artifacts), run.refused, report)
+
+
+def _claim(path: Path, recipe: Recipe, force: bool) -> None:
+    """The folder is this recipe's from now on; OutputExists if it is another one's."""
+    text = recipe.to_toml()
+    if path.is_file() and path.read_text() != text and not force:
+        raise OutputExists(f"{path.parent} holds a run of another recipe ({path}): choose another -o, or add --force")
+    if force:
+        for file in path.parent.iterdir():
+            if file.is_file() and file.name.startswith(f"{recipe.reference.resolve().name}."):
+                file.unlink()
+    write_atomic(path, text.encode())
+
+
+def _trained(recipe: Recipe, folder: Path, said: Step, progress: Progress) -> TaskReference:
+    """The reference with weights: the user's, those of an earlier run, or newly trained ones; without `fit`, as it is."""
+    task = recipe.reference.resolve()
+    if recipe.weights or task.fit is None:
+        return recipe.reference
+    path = folder / f"{task.name}.safetensors"
+    if not path.is_file():
+        said(f"train {recipe.task}")
+        train(recipe.reference, folder, seed=recipe.seed, progress=progress)
+    return replace(recipe.reference, weights=str(path))
+
+
+def _make_format(run: _Run, format: str) -> None:
+    recipe, suffix = run.recipe, registry.exporter(format).suffix
+    stem = run.reference.resolve().name
+    options = {"max_drop": recipe.max_drop, "force": True}
+    source = run.make(
+        f"{stem}{suffix}",
+        lambda: export(run.reference, [format], run.folder, channels_last=recipe.channels_last, **options)[0],
+    )
+    for scheme in recipe.schemes if source else ():
+        run.make(
+            f"{stem}.{scheme}{suffix}",
+            lambda scheme=scheme: quantize(
+                source, scheme, task=run.reference, calibration=recipe.calibration, samples=recipe.samples, **options
+            ),
+        )
+
+
+def _left_by(path: Path, reference: TaskReference) -> Artifact | None:
+    """The artifact at `path` if it is whole, proven and made from the same original."""
+    try:
+        artifact = Artifact.open(path)
+    except InvalidArtifact:
+        return None
+    if not artifact.manifest or artifact.manifest.provenance.get("task") is None:
+        return None
+    told = artifact.manifest.provenance
+    weights = sha256(Path(reference.weights)) if reference.weights else None
+    same = TaskReference.from_dict(told["task"]) == reference and told.get("weights_sha256") == weights
+    return artifact if same else None
+
+
+def _measured(run: _Run, progress: Progress) -> BenchmarkRecord:
+    recipe = run.recipe
+    subjects = subjects_of([*run.artifacts, run.reference], threads=(recipe.threads,))
+    plan = Plan(runs=recipe.runs, seconds=recipe.seconds, rounds=recipe.rounds, seed=recipe.seed)
+    return measure(subjects, InputChoice(subjects), plan, progress)

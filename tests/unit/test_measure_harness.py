@@ -1,0 +1,209 @@
+"""The harness on an engine made for the test, through real child processes: no claim is made about times."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgedl.artifact import Artifact
+from edgedl.cli.benchmark import command
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
+from edgedl.measure import BenchmarkRecord, InputChoice, Plan, Subject, measure, subjects_of
+
+ENGINE = """
+import os, time
+from edgedl.errors import Unavailable
+from edgedl.runtime import Session
+from edgedl.spec import TensorSpec
+
+class FakeSession(Session):
+    def __init__(self, what, device):
+        super().__init__((TensorSpec("x", ("batch", 2), "float32"),), (TensorSpec("y", ("batch", 2), "float32"),), "fake 1.0", device)
+        self.what = what
+    def _invoke(self, feeds):
+        if self.what == "crash":
+            os.abort()
+        if self.what == "hang":
+            time.sleep(60)
+        return {"y": feeds["x"] * 2}
+
+class Fake:
+    name, formats, requires, extra = "fake", frozenset({"onnx"}), (), "fake"
+    def load(self, source, device, threads):
+        if device != "cpu":
+            raise Unavailable(f"device {device!r} is not here")
+        if source.path.read_text() == "refuse":
+            raise ValueError("no such operator: Foo")
+        return FakeSession(source.path.read_text(), device)
+
+runtime = Fake()
+"""
+PLAN = Plan(runs=12, seconds=0.0, rounds=6, warmup_runs=1, warmup_seconds=0.0, timeout=5.0)
+
+
+@pytest.fixture()
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed plugin `fake`, here and in child processes; the folder for models."""
+    site = tmp_path / "site"
+    info = site / "fake_engine-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "fake_engine.py").write_text(ENGINE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-engine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edgedl.runtimes]\nfake = fake_engine:runtime\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
+    return tmp_path
+
+
+def _model(folder: Path, name: str, what: str = "ok") -> Artifact:
+    (folder / name).write_text(what)
+    return Artifact(folder / name)
+
+
+def _measure(sources: list[Artifact], plan: Plan = PLAN, threads: tuple[int, ...] = (1,)) -> BenchmarkRecord:
+    subjects = subjects_of(sources, ["fake"], threads=threads)
+    return measure(subjects, InputChoice(subjects), plan, lambda done, total: None)
+
+
+def test_every_subject_gets_its_share_of_every_round(engine: Path) -> None:
+    made = _measure([_model(engine, "a.onnx"), _model(engine, "b.onnx")], threads=(1, 2))
+    assert [s.label for s in made.subjects] == [
+        f"{name} in fake, {threads}" for name in ("a.onnx", "b.onnx") for threads in ("1 thread", "2 threads")
+    ]
+    for subject in made.finished:
+        assert [len(r.wall_ns) for r in subject.rounds] == [2] * 6
+        assert (subject.engine, subject.inputs, subject.input_shapes) == ("fake 1.0", "seeded", {"x": (1, 2)})
+        assert (subject.peak_bytes or 0) >= (subject.base_bytes or 0) > 0
+    assert len(made.finished) == 4
+    for turn in range(6):
+        assert {subject.rounds[turn].position for subject in made.subjects} == {0, 1, 2, 3}
+
+
+def test_the_order_is_random_and_repeats_with_the_seed(engine: Path) -> None:
+    models = [_model(engine, "a.onnx"), _model(engine, "b.onnx")]
+    orders = [[r.position for r in _measure(models).subjects[0].rounds] for _ in range(2)]
+    assert orders[0] == orders[1]
+    assert set(orders[0]) == {0, 1}
+
+
+def test_crash_hang_and_refusal_are_told_and_the_others_finish(engine: Path) -> None:
+    models = [_model(engine, f"{what}.onnx", what) for what in ("crash", "hang", "refuse", "ok")]
+    plan = Plan(runs=6, seconds=0, rounds=6, warmup_runs=1, warmup_seconds=0, timeout=3)
+    made = _measure(models, plan)
+    said = [subject.failure.message if subject.failure else "" for subject in made.subjects]
+    assert "crashed with SIGABRT" in said[0]
+    assert "took more than 3 s" in said[1]
+    assert "no such operator: Foo" in said[2]
+    assert [subject.source for subject in made.finished] == ["ok.onnx"]
+    assert BenchmarkRecord.from_json(made.to_json(), "x") == made
+
+
+def test_progress_counts_every_turn(engine: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    subjects = subjects_of([_model(engine, "a.onnx")], ["fake"])
+    measure(subjects, InputChoice(subjects), PLAN, lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 7) for done in range(1, 8)]
+
+
+def test_nothing_to_measure_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="at least one subject"):
+        measure([], InputChoice([]), PLAN, lambda done, total: None)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folder(engine: Path) -> None:
+    (engine / "other").mkdir()
+    labels = [s.label for s in subjects_of([_model(engine, "a.onnx"), _model(engine / "other", "a.onnx")], ["fake"])]
+    assert labels == [f"{engine / 'a.onnx'} in fake", f"{engine / 'other' / 'a.onnx'} in fake"]
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "threads", "kind", "said"),
+    [
+        (["fke"], (1,), UnknownName, "did you mean 'fake'"),
+        (["torch"], (1,), InvalidInput, "is a onnx model, which torch cannot load"),
+        (["fake"], (0,), InvalidInput, "threads=0: expected 1 or more"),
+    ],
+)
+def test_wrong_engines_and_threads_are_refused(
+    engine: Path, runtimes: list[str], threads: tuple[int, ...], kind: type[EdgedlError], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        subjects_of([_model(engine, "a.onnx")], runtimes, threads=threads)
+
+
+def test_auto_and_its_name_are_one_subject(engine: Path) -> None:
+    subjects = subjects_of([_model(engine, "a.onnx")], ["fake", "fake"])
+    assert [type(s) for s in subjects] == [Subject]
+
+
+def _cli(engine: Path, *words: str, what: str = "ok") -> tuple[object, str, str]:
+    model = _model(engine, "m.onnx", what)
+    options = ["--runtime", "fake", "--runs", "6", "--seconds", "0", "--rounds", "6"]
+    done = CliRunner().invoke(command, [str(model.path), *options, *words])
+    return done.exception or done.exit_code, done.stdout, done.stderr
+
+
+def test_the_command_prints_a_table(engine: Path) -> None:
+    result, out, err = _cli(engine, "--threads", "1,2")
+    assert result == 0
+    assert out.splitlines()[0].split()[:2] == ["artifact", "engine"]
+    assert out.count("fake 1.0") == 2
+    assert "m.onnx in fake, 2 threads" in out.splitlines()[-1]
+    assert "Measuring" not in err
+
+
+def test_the_command_prints_json_and_nothing_else(engine: Path) -> None:
+    result, out, _ = _cli(engine, "--json")
+    assert result == 0
+    assert json.loads(out)["subjects"][0]["source"] == "m.onnx"
+
+
+def test_the_command_writes_a_record_once(engine: Path) -> None:
+    output = engine / "record.json"
+    assert _cli(engine, "-o", str(output))[0] == 0
+    assert BenchmarkRecord.open(output).finished
+    refused, _, _ = _cli(engine, "-o", str(output))
+    assert "add --force" in str(refused)
+    assert _cli(engine, "-o", str(output), "--force")[0] == 0
+    assert [path.name for path in engine.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "device", "kind"),
+    [("crash", "cpu", EngineFailed), ("refuse", "cpu", EngineFailed), ("ok", "cuda", Unavailable)],
+)
+def test_a_command_in_which_all_failed_raises_the_reason(
+    engine: Path, what: str, device: str, kind: type[EdgedlError]
+) -> None:
+    result, out, _ = _cli(engine, "--device", device, what=what)
+    assert type(result) is kind
+    assert str(result).startswith("m.onnx in fake: ")
+    assert out == ""
+
+
+def test_an_interrupted_command_leaves_nothing(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgedl.measure.harness._Runner.round", interrupt)
+    before = set(engine.iterdir()) | {engine / "m.onnx"}
+    _cli(engine, "-o", str(engine / "record.json"))
+    assert set(engine.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", ["0", "1,x", "", "-1", "²", "99999999999999999999"])
+def test_wrong_threads_are_a_usage_error(engine: Path, text: str) -> None:
+    result, _, err = _cli(engine, "--threads", text)
+    assert "is not a list of numbers of threads" in err
+    assert isinstance(result, SystemExit)
+
+
+def test_importing_measure_loads_numpy_and_no_engine() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, edgedl.measure, edgedl.report; print([m for m in ('torch', 'onnx', 'onnxruntime', 'ai_edge_litert') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
