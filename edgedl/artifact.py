@@ -16,7 +16,7 @@ from typing import Any
 from edgedl import tensorfile
 from edgedl.errors import InvalidArtifact, UnknownName
 from edgedl.files import sha256
-from edgedl.spec import Array, Quantization, TensorSpec
+from edgedl.spec import DTYPES, Array, Quantization, TensorSpec
 
 SCHEMA_VERSION = 1
 FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
@@ -49,15 +49,28 @@ class Manifest:
             data = json.loads(text)
             if data["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema version {data['schema_version']!r}, expected {SCHEMA_VERSION}")
+            if odd := [key for key, kind in _KINDS.items() if not isinstance(data.get(key), kind)]:
+                raise ValueError(f"{odd[0]!r} is {data.get(odd[0])!r}")
             inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
             return cls(inputs=inputs, outputs=outputs, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "format": str, "scheme": str, "inputs": list, "outputs": list, "size": int, "sha256": str,
+    "provenance": dict, "evidence": dict, "opset": (int, type(None)),
+}  # fmt: skip
+
+
 def _spec(item: dict[str, Any]) -> TensorSpec:
     quantization = Quantization(**item["quantization"]) if item.get("quantization") else None
-    return TensorSpec(str(item["name"]), tuple(item["shape"]), str(item["dtype"]), quantization)
+    name, shape, dtype = item["name"], item["shape"], item["dtype"]
+    if not isinstance(name, str) or not isinstance(shape, list) or dtype not in DTYPES:
+        raise ValueError(f"{item} is no tensor")
+    if not all(isinstance(length, int | str) for length in shape):
+        raise ValueError(f"{name!r} has the shape {shape}")
+    return TensorSpec(name, tuple(shape), dtype, quantization)
 
 
 def manifest_path(path: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgedl import tensorfile
 from edgedl.artifact import Artifact, Manifest, golden_path, manifest_path
-from edgedl.errors import EngineFailed, GateFailed
+from edgedl.errors import EngineFailed, GateFailed, InvalidArtifact, InvalidTensor
 from edgedl.exporter import Exporter, Program
 from edgedl.files import publish, sha256
 from edgedl.isolated import IsolatedSession
@@ -73,11 +73,12 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
     """
     try:
         with IsolatedSession(Artifact(staged), claim.exporter.runtimes[0]) as session:
+            _check_names(session, claim.reference.program)
             inputs = _cases(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)
             manifest = _manifest(staged, session, claim, evidence)
             golden = _golden(session, claim.reference.layout(next(iter(inputs.values()))))
-    except EngineFailed as failure:
+    except (EngineFailed, InvalidArtifact, InvalidTensor) as failure:
         _set_aside(staged, target)
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
     manifest_path(staged).write_text(manifest.to_json())
@@ -90,6 +91,16 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
     golden_path(staged).write_bytes(golden)
     publish(staged.parent, target)
     return Artifact(target / staged.name, manifest)
+
+
+def _check_names(session: Session, program: Program | None) -> None:
+    """EngineFailed unless the file has the inputs and outputs of the program, in its order and of its ranks."""
+    if not program:
+        return
+    told = [f"{spec.name}/{len(spec.shape)}" for spec in program.artifact_specs()], list(program.outputs)
+    there = [f"{spec.name}/{len(spec.shape)}" for spec in session.inputs], [spec.name for spec in session.outputs]
+    if told != there:
+        raise EngineFailed(f"its inputs/rank and outputs are {there}, expected {told}")
 
 
 def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs: Mapping[str, Feeds]) -> Evidence:
@@ -158,10 +169,13 @@ def _set_aside(staged: Path, target: Path) -> None:
 
 
 def _culprit(staged: Path, claim: Claim, feeds: Feeds) -> str:
-    program = claim.reference.program
-    culprit = (
-        find_culprit(program, claim.exporter, staged, feeds, claim.scheme.tolerance.relative_rms) if program else None
-    )
+    if not claim.reference.program:
+        return ""
+    tolerance = claim.scheme.tolerance.relative_rms
+    try:
+        culprit = find_culprit(claim.reference.program, claim.exporter, staged, feeds, tolerance)
+    except Exception as error:  # the explanation must not hide what it explains
+        return f" (where it diverges could not be found: {type(error).__name__})"
     return f"; {culprit}" if culprit else ""
 
 

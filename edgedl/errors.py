@@ -22,6 +22,10 @@ import difflib
 from collections.abc import Iterable
 
 
+_LISTED = 24
+"""More names than these are counted, not listed."""
+
+
 class EdgedlError(Exception):
     """The root of the tree above."""
 
@@ -35,10 +39,10 @@ class UnknownName(InvalidInput):
 
     def __init__(self, kind: str, value: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        nearest = difflib.get_close_matches(value, names, n=1)
-        guess = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        hint = f" {hint}" if hint else ""
-        super().__init__(f"unknown {kind} {value!r}: expected one of {', '.join(names) or 'none'}{guess}{hint}")
+        nearest = difflib.get_close_matches(value, names, n=3 if len(names) > _LISTED else 1)
+        expected = ", ".join(names) or "none" if len(names) <= _LISTED else f"{len(names)} known names"
+        guess = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+        super().__init__(f"unknown {kind} {value!r}: expected one of {expected}{guess}{' ' if hint else ''}{hint}")
 
 
 class InvalidReference(InvalidInput):

@@ -12,6 +12,7 @@ import torch
 from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
+from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Program
 from edgedl.files import make_folder, refuse_existing, sha256, staging
 from edgedl.program import program_of
@@ -42,8 +43,8 @@ def export(
     Raises Unsupported for what a format cannot carry, OutputExists, and GateFailed for what could not be proven.
     """
     exporters = [registry.exporter(name) for name in dict.fromkeys(to)]
-    out = make_folder(Path(out))
     resolved, provenance = resolve(task)
+    out = make_folder(Path(out))
     targets = [out / f"{resolved.name}{exporter.suffix}" for exporter in exporters]
     if not force:
         refuse_existing(*targets)
@@ -73,14 +74,31 @@ def resolve(task: Subject) -> tuple[Task, dict[str, Any]]:
     if isinstance(task, Task):
         return task, {"task": None}
     reference = TaskReference(task) if isinstance(task, str) else task
-    digest = sha256(Path(reference.weights)) if reference.weights and Path(reference.weights).is_file() else None
-    return reference.resolve(), {"task": asdict(reference), "weights_sha256": digest}
+    return reference.resolve(), {"task": asdict(reference), "weights_sha256": _digest(reference)}
+
+
+def _digest(reference: TaskReference) -> str | None:
+    return sha256(Path(reference.weights)) if reference.weights and Path(reference.weights).is_file() else None
+
+
+def left_by(path: Path, reference: TaskReference) -> Artifact | None:
+    """The artifact at `path` if it is whole, proven and made from the same original."""
+    try:
+        artifact = Artifact.open(path)
+    except InvalidArtifact:
+        return None
+    if not artifact.manifest or artifact.manifest.provenance.get("task") is None:
+        return None
+    told = artifact.manifest.provenance
+    words = replace(TaskReference.from_dict(told["task"]), weights=reference.weights)  # where they lie may change
+    same = words == reference and told.get("weights_sha256") == _digest(reference)
+    return artifact if same else None
 
 
 def torch_reference(task: Task, channels_last: bool = False) -> Reference:
     """The task in eager torch on the CPU, as the original that artifacts are held against."""
     program = program_of(task, task.model(), channels_last)
-    batches, kind = real_inputs(task)
+    batches, kind = real_inputs(task, program.input_specs())
     name = f"torch {torch.__version__}"
     return Reference(
         name, eager(program), batches, kind, program.dynamic_axes, task.evaluate, program.laid_out, program

@@ -14,12 +14,14 @@ from typing import Any
 
 from edgedl import errors, worker
 from edgedl.artifact import Artifact
-from edgedl.errors import EngineFailed
+from edgedl.errors import EngineFailed, InvalidArtifact
 from edgedl.runtime import Session, Source
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 
 # Fewer arenas and an mmap threshold that stays put: the peak memory of one model repeats within 0.3 MB instead of 5.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+# A random.py in the current folder must not take the place of the library's (Python 3.11 and later).
+_ENVIRONMENT = {**_ALLOCATOR, "PYTHONSAFEPATH": "1"}
 
 
 class IsolatedSession(Session):
@@ -40,7 +42,7 @@ class IsolatedSession(Session):
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "edgedl.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **_ALLOCATOR},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **_ENVIRONMENT},
         )  # fmt: skip
         given = str(source.path) if isinstance(source, Artifact) else asdict(source)
         try:
@@ -53,13 +55,16 @@ class IsolatedSession(Session):
 
     def ask(self, do: str, feeds: Feeds | None = None, **request: Any) -> worker.Reply:
         """Send one request (see edgedl.worker.Worker) and wait for its reply; raises what the worker raised."""
+        if self._log.closed:
+            raise EngineFailed(f"{self._name}: the session is closed")
         with self._lock, self._watchdog():
             reply = self._exchange({"do": do, **request}, feeds or {})
         if reply is None:
             raise EngineFailed(f"{self._name}: {self._death()}")
         message, tensors = reply
         if "error" in message:
-            raise getattr(errors, message["error"], EngineFailed)(message["message"])
+            kind = getattr(errors, message["error"], EngineFailed)
+            raise kind.__new__(kind, message["message"])  # the message is made already
         return message, tensors
 
     def _exchange(self, message: dict[str, Any], feeds: Feeds) -> worker.Reply | None:
@@ -67,7 +72,7 @@ class IsolatedSession(Session):
         try:
             worker.send(self._process.stdin, message, feeds)  # type: ignore[arg-type]
             return worker.receive(self._process.stdout)  # type: ignore[arg-type]
-        except (BrokenPipeError, ValueError):
+        except (BrokenPipeError, InvalidArtifact):
             return None
 
     @contextlib.contextmanager

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from edgedl import registry
 from edgedl.artifact import Artifact
-from edgedl.errors import GateFailed, InvalidArtifact, OutputExists, Unsupported
-from edgedl.exporting import export
-from edgedl.files import make_folder, sha256, write_atomic
+from edgedl.errors import GateFailed, OutputExists, Unsupported
+from edgedl.exporting import export, left_by
+from edgedl.files import make_folder, write_atomic
 from edgedl.measure import BenchmarkRecord, InputChoice, Plan, measure, subjects_of
 from edgedl.quantizing import quantize
 from edgedl.recipe import Recipe
@@ -49,7 +49,7 @@ class _Run:
     def make(self, name: str, step: Callable[[], Artifact]) -> Artifact | None:
         """The artifact that an earlier run of the recipe left, else the step's; None, with the reason kept, if it fails."""
         try:
-            artifact = _left_by(self.folder / name, self.reference) or self._made(name, step)
+            artifact = left_by(self.folder / name, self.reference) or self._made(name, step)
         except (GateFailed, Unsupported) as error:
             self.refused[name] = str(error)
             return None
@@ -129,20 +129,6 @@ def _make_format(run: _Run, format: str) -> None:
                 source, scheme, task=run.reference, calibration=recipe.calibration, samples=recipe.samples, **options
             ),
         )
-
-
-def _left_by(path: Path, reference: TaskReference) -> Artifact | None:
-    """The artifact at `path` if it is whole, proven and made from the same original."""
-    try:
-        artifact = Artifact.open(path)
-    except InvalidArtifact:
-        return None
-    if not artifact.manifest or artifact.manifest.provenance.get("task") is None:
-        return None
-    told = artifact.manifest.provenance
-    weights = sha256(Path(reference.weights)) if reference.weights else None
-    same = TaskReference.from_dict(told["task"]) == reference and told.get("weights_sha256") == weights
-    return artifact if same else None
 
 
 def _measured(run: _Run, progress: Progress) -> BenchmarkRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from edgedl.errors import InvalidInput, InvalidReference
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line_of
-from edgedl.spec import Array, Axis, DynamicAxes, resize
+from edgedl.spec import Array, Axis, DynamicAxes, plain, resize
 from edgedl.task import Task
 
 
@@ -50,6 +51,8 @@ def named_tensors(value: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]
 def axes_of(task: Task) -> DynamicAxes:
     """The declared axes with every bare name made an Axis; InvalidInput for an input or axis that is not there."""
     examples = task.example_inputs()
+    if not examples:
+        raise InvalidInput(f"{task.name} has no inputs: there is nothing to run it on")
     for name, by_axis in task.dynamic_axes.items():
         if name not in examples:
             raise InvalidInput(f"dynamic axis of an unknown input {name!r}: the inputs are {', '.join(examples)}")
@@ -57,10 +60,24 @@ def axes_of(task: Task) -> DynamicAxes:
             raise InvalidInput(
                 f"input {name!r} has {np.ndim(examples[name])} axes (0 to {np.ndim(examples[name]) - 1}), not axis {over[0]}"
             )
-    return {
+        if empty := [number for number in by_axis if not np.shape(examples[name])[number]]:
+            raise InvalidInput(f"axis {empty[0]} of the example input {name!r} has length 0: give at least one row")
+    axes = {
         name: {number: Axis(axis) if isinstance(axis, str) else axis for number, axis in by_axis.items()}
         for name, by_axis in task.dynamic_axes.items()
     }
+    _refuse_conflicts([axis for by_axis in axes.values() for axis in by_axis.values()])
+    return axes
+
+
+def _refuse_conflicts(axes: list[Axis]) -> None:
+    by_name: dict[str, Axis] = {}
+    for axis in axes:
+        if (other := by_name.setdefault(axis.name, axis)) != axis:
+            raise InvalidInput(
+                f"axis {axis.name!r} is {other.low} to {other.high} in one place and {axis.low} to {axis.high} in another: "
+                "axes of one name have one length"
+            )
 
 
 def tracing_lengths(axes: DynamicAxes) -> dict[str, int]:
@@ -78,11 +95,27 @@ def tracing_lengths(axes: DynamicAxes) -> dict[str, int]:
 def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False) -> Program:
     """The program of a task; runs the module once. InvalidReference, with the user's line, if that raises."""
     axes = axes_of(task)
-    examples = {name: np.ascontiguousarray(array) for name, array in task.example_inputs().items()}
-    inputs = resize(examples, axes, tracing_lengths(axes))
-    module = module.eval().requires_grad_(False)
-    names = task.outputs or tuple(name for name, _ in named_tensors(_try_out(task.name, module, inputs)))
+    inputs = resize(plain(task.example_inputs()), axes, tracing_lengths(axes))
+    module = _frozen(module)
+    names = _output_names(task, named_tensors(_try_out(task.name, module, inputs)))
     return Program(task.name, FlatOutputs(module).eval(), inputs, _distinct(names, inputs), axes, channels_last)
+
+
+def _frozen(module: torch.nn.Module) -> torch.nn.Module:
+    """The module in eval mode, as a copy that shares the parameters: the user's own keeps its mode and its buffers."""
+    tensors = (value for part in module.modules() for value in (*part._parameters.values(), *vars(part).values()))
+    shared = {id(tensor): tensor for tensor in tensors if isinstance(tensor, torch.Tensor)}
+    return copy.deepcopy(module, shared).eval()  # type: ignore[arg-type]
+
+
+def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple[str, ...]:
+    if not returned:
+        raise InvalidReference(f"{task.name} returned no tensor: there is nothing to export")
+    if task.outputs and len(task.outputs) != len(returned):
+        raise InvalidReference(
+            f"{task.name} returned {len(returned)} tensors and names {len(task.outputs)} outputs ({', '.join(task.outputs)})"
+        )
+    return task.outputs or tuple(name for name, _ in returned)
 
 
 def _try_out(name: str, module: torch.nn.Module, inputs: Mapping[str, Array]) -> Any:

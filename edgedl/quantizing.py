@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Reference, deliver
-from edgedl.errors import EdgedlError, InvalidInput, Unsupported, UnknownName
+from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
 from edgedl.exporter import Calibration, Exporter
-from edgedl.exporting import Subject, export, resolve, torch_reference, with_max_drop
+from edgedl.exporting import Subject, export, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import make_folder, refuse_existing, sha256, staging
 from edgedl.isolated import IsolatedSession
 from edgedl.reference import TaskReference
@@ -65,8 +66,18 @@ def quantize(
 def export_and_quantize(
     task: Subject, scheme: str, to: Iterable[str], out: str | Path, *, force: bool = False, **options: Any
 ) -> list[Artifact]:
-    """The float artifacts of a task and, under the scheme, their quantized ones; returns the latter."""
-    return [quantize(a, scheme, out, task=task, force=force, **options) for a in export(task, to, out, force=force)]
+    """The float artifacts of a task (or those that an earlier export of it left) and their quantized ones; returns the latter."""
+    return [
+        quantize(_float(task, f, out, force), scheme, out, task=task, force=force, **options) for f in dict.fromkeys(to)
+    ]
+
+
+def _float(task: Subject, format: str, out: str | Path, force: bool) -> Artifact:
+    resolved, _ = resolve(task)
+    path = Path(out) / f"{resolved.name}{registry.exporter(format).suffix}"
+    reference = TaskReference(task) if isinstance(task, str) else task
+    left = left_by(path, reference) if isinstance(reference, TaskReference) else None
+    return left or export(task, [format], out, force=force)[0]
 
 
 def _scheme(source: Artifact, name: str) -> Scheme:
@@ -96,7 +107,7 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
     told = source.manifest.provenance if source.manifest else {}
     if not told.get("task"):
         return None
-    reference = TaskReference.from_dict(told["task"])
+    reference = _beside(TaskReference.from_dict(told["task"]), source.path.parent)
     try:
         resolved, provenance = resolve(reference)
     except EdgedlError as error:
@@ -106,6 +117,14 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
     if provenance["weights_sha256"] != told.get("weights_sha256"):
         raise InvalidInput(f"{reference.weights} has changed since {source.path} was exported from it: export it again")
     return resolved
+
+
+def _beside(reference: TaskReference, folder: Path) -> TaskReference:
+    """The weights may have moved along with the artifact; their checksum tells whether they are the same."""
+    if not reference.weights or Path(reference.weights).is_file():
+        return reference
+    moved = folder / Path(reference.weights).name
+    return replace(reference, weights=str(moved)) if moved.is_file() else reference
 
 
 def _reference(source: Artifact, task: Task | None) -> Any:

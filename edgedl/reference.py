@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgedl.errors import EdgedlError, InvalidReference, Unavailable, UnknownName
+from edgedl.source_lines import described
 from edgedl.spec import Array, DynamicAxes, InputOption, parse_dynamic, parse_input
 from edgedl.task import Task
 
@@ -70,8 +71,8 @@ def _make(task: Task, weights: str | None) -> torch.nn.Module:
         module = task.model()
     except EdgedlError:
         raise
-    except Exception as error:
-        raise InvalidReference(f"the model of {task.name!r} could not be made: {_said(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidReference(f"the model of {task.name!r} could not be made: {described(error)}") from error
     if weights is not None:
         checkpoints.load_into(module, Path(weights))
     return module
@@ -98,26 +99,33 @@ def _find(text: str, inputs: tuple[str, ...]) -> Task:
 
 def _module(kind: str) -> ModuleType:
     try:
-        return _from_file(Path(kind)) if kind.endswith(".py") else importlib.import_module(kind)
+        return _from_file(Path(kind)) if kind.endswith(".py") else _from_path(kind)
     except EdgedlError:
         raise
     except ModuleNotFoundError as error:
-        if error.name and kind.startswith(error.name):
+        if f"{kind}.".startswith(f"{error.name}."):
             raise InvalidReference(
                 f"no module {kind!r} can be imported: give a path (net.py:NAME) or install it"
             ) from error
         raise Unavailable(
             f"{kind} needs the module {error.name!r}, which is not installed: pip install {error.name}"
         ) from error
-    except Exception as error:
-        raise InvalidReference(f"{kind} raised while it was imported: {_said(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidReference(f"{kind} raised while it was imported: {described(error)}") from error
+
+
+def _from_path(name: str) -> ModuleType:
+    """A module of the current folder, as `python -m` finds it, or an installed one."""
+    if "" not in sys.path:
+        sys.path.append("")
+    return importlib.import_module(name)
 
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
         raise InvalidReference(f"no such file: {path}" + (f"; {path.parent} holds {there}" if there else ""))
-    name = f"edgedl_task_{path.stem}"  # never shadows a module of the same name
+    name = f"edgedl_task_{path.stem.replace('.', '_')}"  # never shadows a module of the same name
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -143,8 +151,8 @@ def _as_task(text: str, name: str, found: Any, inputs: tuple[str, ...]) -> Task:
     if callable(found) and not isinstance(found, torch.nn.Module | Task):
         try:
             made = found()
-        except Exception as error:
-            raise InvalidReference(f"{text} raised when it was called without arguments: {_said(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise InvalidReference(f"{text} raised when it was called without arguments: {described(error)}") from error
     if isinstance(made, Task):
         return made
     if not isinstance(made, torch.nn.Module):
@@ -160,6 +168,8 @@ def _module_task(name: str, model: Any, inputs: tuple[str, ...]) -> Task:
         raise InvalidReference(
             f"{name} is a bare nn.Module, so its inputs must be told: add --input x=1x3x64x64:float32"
         )
+    if len({option.spec.name for option in options}) < len(options):
+        raise InvalidReference(f"two inputs of {name} have one name: {', '.join(o.spec.name for o in options)}")
     return Task(name, model, functools.partial(_seeded, options), synthetic=True)
 
 
@@ -168,16 +178,10 @@ def _seeded(options: list[InputOption]) -> Mapping[str, Array]:
 
 
 def _timm(name: str, inputs: tuple[str, ...]) -> Task:
-    try:
-        import timm
-    except ImportError as error:
-        raise Unavailable("timm:NAME needs timm: pip install --no-deps timm torchvision huggingface_hub") from error
-    if not timm.is_model(name):
-        raise UnknownName("timm architecture", name, timm.list_models())
-    if not inputs:
-        channels, height, width = timm.get_pretrained_cfg(name, allow_unregistered=True).input_size
-        inputs = (f"x=1x{channels}x{height}x{width}:float32",)
-    return _module_task(name.replace(".", "_"), functools.partial(timm.create_model, name, pretrained=False), inputs)
+    from edgedl.timm_task import architecture
+
+    make, usual_input = architecture(name)
+    return _module_task(name.replace(".", "_"), make, inputs or (usual_input,))
 
 
 def _with_axes(task: Task, axes: DynamicAxes) -> Task:
@@ -188,12 +192,3 @@ def _with_axes(task: Task, axes: DynamicAxes) -> Task:
         for name, by_axis in {**task.dynamic_axes, **axes}.items()
     }
     return replace(task, dynamic_axes=declared)
-
-
-def _said(error: BaseException) -> str:
-    first = (str(error).strip() or "no message").splitlines()[0]
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
-    return f"{type(error).__name__}: {first}{where}"

@@ -152,7 +152,7 @@ def _accept(array: Array, spec: TensorSpec) -> Array:
         raise InvalidTensor(f"input {spec.name!r} has shape {array.shape}, expected {_shape(spec)}")
     dtype = np.dtype(spec.dtype)
     if array.dtype == dtype:
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")
     if spec.quantization and array.dtype.kind == "f":
         return quantize(array, spec.quantization, dtype)
     if {array.dtype.name, spec.dtype} == {"int32", "int64"} and np.array_equal(array.astype(dtype), array):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import traceback
 from pathlib import Path
 
+from edgedl import registry
+
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_OURS = Path(__file__).parent
+_OURS = f"{Path(__file__).parent}/"
 _NOT_THE_USERS = ("/site-packages/torch/", "/dist-packages/torch/", "/lib/python", "<")
+
+
+@functools.cache
+def _plugins() -> tuple[str, ...]:
+    """The packages of all exporters and runtimes, a third party's too: their code is never the model's."""
+    points = (*registry.exporters().values(), *registry.runtimes().values())
+    return tuple(sorted({point.module.partition(".")[0] for point in points}))
 
 
 def user_line(stack_trace: str | None) -> str | None:
@@ -27,8 +37,17 @@ def user_line_of(error: BaseException) -> str | None:
     return user_line(str(error)) or user_line(frames)
 
 
+def described(error: BaseException) -> str:
+    """`KeyError: 'x' (net.py:12)`, one line."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    where = f" ({line})" if (line := user_line_of(error)) else ""
+    return f"{type(error).__name__}: {first}{where}"
+
+
 def _is_users(file: str) -> bool:
-    if "/site-packages/" not in file and file.startswith(str(_OURS)):
+    if any(f"/{name}/" in file for name in _plugins()):
+        return False
+    if "/site-packages/" not in file and file.startswith(_OURS):
         return "/zoo/" in file
     return not any(part in file for part in _NOT_THE_USERS) or _is_model_package(file)
 
@@ -36,8 +55,4 @@ def _is_users(file: str) -> bool:
 def _is_model_package(file: str) -> bool:
     """Installed model code (timm, transformers, the zoo...) counts as the user's: there is nothing nearer."""
     package = file.partition("-packages/")[2].partition("/")[0]
-    return (
-        package
-        not in ("", "torch", "onnx", "onnxscript", "litert_torch", "jax", "edgedl", "edgedl_onnx", "edgedl_tflite")
-        or "/edgedl/zoo/" in file
-    )
+    return package not in ("", "torch", "onnx", "onnxscript", "litert_torch", "jax", "edgedl") or "/edgedl/zoo/" in file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgedl.errors import InvalidInput
+from edgedl.errors import InvalidInput, InvalidTensor
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -60,14 +61,25 @@ class Axis:
     low: int = 1
     high: int = 16
 
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or not 1 <= self.low < self.high:
+            raise InvalidInput(
+                f"dynamic axis {self.name!r} of {self.low} to {self.high}: expected a name as in Python, and 1 <= low < high"
+            )
+
 
 DynamicAxes = Mapping[str, Mapping[int, Axis]]
 """input name -> axis number -> Axis. Axes of one name have one length."""
 
 _INPUT = re.compile(
-    r"(?P<name>[^=]+)=(?P<shape>\d+(?:x\d+)*)?(?::(?P<dtype>\w+))?(?::(?P<low>[-.\d]+?)\.\.(?P<high>[-.\d]+))?"
+    r"(?P<name>[^=]+)=(?P<shape>\d+(?:x\d+)*)?(?::(?P<dtype>\w+))?"
+    r"(?::(?P<low>-?\d+(?:\.\d+)?)\.\.(?P<high>-?\d+(?:\.\d+)?))?"
 )
 _DYNAMIC = re.compile(r"(?P<input>[^:=]+):(?P<axis>\d+)=(?P<name>[A-Za-z_]\w*)(?::(?P<low>\d+)\.\.(?P<high>\d+))?")
+
+
+LARGEST = 2**31
+"""Elements of one input: beyond it, a mistyped shape is the likelier meaning."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,10 @@ def parse_input(text: str) -> InputOption:
     shape = tuple(int(n) for n in (match["shape"] or "").split("x") if n)
     default = (0.0, 1.0) if np.dtype(dtype).kind != "f" else (-np.inf, np.inf)
     low, high = (float(match["low"]), float(match["high"])) if match["low"] else default
+    if low > high:
+        raise InvalidInput(f"--input {text!r}: expected LOW <= HIGH")
+    if math.prod(shape) > LARGEST:
+        raise InvalidInput(f"--input {text!r} has {math.prod(shape):,} elements: expected at most {LARGEST:,}")
     return InputOption(TensorSpec(match["name"], shape, dtype), low, high)
 
 
@@ -114,11 +130,18 @@ def parse_dynamic(texts: tuple[str, ...]) -> dict[str, dict[int, Axis]]:
             raise InvalidInput(
                 f"--dynamic {text!r} is not INPUT:AXIS=NAME[:LOW..HIGH], as in x:0=batch or x:1=time:8..200"
             )
-        low, high = int(match["low"] or 1), int(match["high"] or 16)
-        if not 1 <= low < high:
-            raise InvalidInput(f"--dynamic {text!r}: expected 1 <= LOW < HIGH")
-        axes.setdefault(match["input"], {})[int(match["axis"])] = Axis(match["name"], low, high)
+        axis = Axis(match["name"], int(match["low"] or 1), int(match["high"] or 16))
+        axes.setdefault(match["input"], {})[int(match["axis"])] = axis
     return axes
+
+
+def plain(feeds: Mapping[str, Any]) -> dict[str, Array]:
+    """What a user gives (arrays, CPU tensors, numbers) as contiguous arrays; InvalidTensor for a dtype that no format carries."""
+    arrays = {name: np.asarray(value, order="C") for name, value in feeds.items()}
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES:
+            raise InvalidTensor(f"input {name!r} is {array.dtype}: edgedl carries tensors of {', '.join(DTYPES)}")
+    return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
 
 
 def resize(feeds: Feeds, axes: DynamicAxes, lengths: Mapping[str, int]) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedl.errors import InvalidArtifact
+from edgedl.errors import InvalidArtifact, InvalidTensor
 from edgedl.spec import Array, Feeds
 
 _CODES = {
@@ -28,6 +28,10 @@ def encode(tensors: Feeds, metadata: Mapping[str, str] | None = None) -> bytes:
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     blocks, offset = [], 0
     for name, tensor in tensors.items():
+        if tensor.dtype.name not in _CODES or name == "__metadata__":
+            raise InvalidTensor(
+                f"tensor {name!r} of {tensor.dtype} cannot be stored: expected one of {', '.join(_CODES)}"
+            )
         block = np.ascontiguousarray(tensor).astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes()
         span = [offset, offset + len(block)]
         header[name] = {"dtype": _CODES[tensor.dtype.name], "shape": list(tensor.shape), "data_offsets": span}

@@ -17,8 +17,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 def load_into(module: torch.nn.Module, path: Path) -> None:
     """Load the weights into `module`; InvalidInput if the file is refused or does not fit the module."""
-    state = _read(path)
     wanted = module.state_dict()
+    state = _with_aliases(_read(path), wanted)
     if missing := wanted.keys() - state.keys():
         raise InvalidInput(
             f"{path} does not fit the model: {len(missing)} of {len(wanted)} tensors are missing, {min(missing)!r} first"
@@ -31,6 +31,13 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
         here, there = tuple(wanted[odd[0]].shape), tuple(state[odd[0]].shape)
         raise InvalidInput(f"{path} does not fit the model: {odd[0]!r} is {there} in the file and {here} in the model")
     module.load_state_dict(state)
+
+
+def _with_aliases(state: dict[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state, with every name of a shared weight where the file holds it under one of them."""
+    held = {(wanted[name].data_ptr(), wanted[name].shape): state[name] for name in wanted if name in state}
+    shared = {name: held.get((tensor.data_ptr(), tensor.shape)) for name, tensor in wanted.items() if tensor.numel()}
+    return {**{name: tensor for name, tensor in shared.items() if tensor is not None}, **state}
 
 
 def save(module: torch.nn.Module, path: Path) -> None:

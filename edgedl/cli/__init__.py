@@ -28,6 +28,12 @@ VERBS = {
 }
 """verb -> its line in `edgedl --help`: the list is printed without importing a verb"""
 
+EXTRAS = {
+    "torch": "all", "safetensors": "all", "sklearn": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
+    "onnxruntime": "ort", "litert_torch": "tflite", "ai_edge_quantizer": "tflite", "ai_edge_litert": "litert",
+}  # fmt: skip
+"""module -> the extra that installs it"""
+
 EXIT_CODES = ((InvalidInput, 2), (Unavailable, 3), (EdgedlError, 1))
 
 
@@ -81,8 +87,11 @@ def _run(words: list[str], debug: bool) -> int:
         cli.main(words, prog_name="edgedl", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"edgedl: {error.format_message()}{_help_of(error)}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: nothing half-written was left behind", err=True)
@@ -95,6 +104,11 @@ def _run(words: list[str], debug: bool) -> int:
     return 0
 
 
+def _help_of(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (see: {context.command_path} --help)" if context else ""
+
+
 def _failed(error: Exception, debug: bool) -> int:
     if debug:
         import traceback
@@ -103,6 +117,11 @@ def _failed(error: Exception, debug: bool) -> int:
     if isinstance(error, EdgedlError):
         click.echo(f"edgedl: {error}", err=True)
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+    if isinstance(error, ModuleNotFoundError) and (package := (error.name or "").partition(".")[0]) in EXTRAS:
+        click.echo(
+            f"edgedl: this needs {package}, which is not installed: pip install 'edgedl[{EXTRAS[package]}]'", err=True
+        )
+        return 3
     if isinstance(error, OSError):
         click.echo(f"edgedl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
         return 2

@@ -38,9 +38,16 @@ def command(
     """
     from edgedl.exporting import export
 
-    artifacts = export(
-        task, formats or ("onnx",), out, channels_last=channels_last, force=force, max_drop=max_drop, said=output.note
-    )
+    with output.working():
+        artifacts = export(
+            task,
+            formats or ("onnx",),
+            out,
+            channels_last=channels_last,
+            force=force,
+            max_drop=max_drop,
+            said=output.note,
+        )
     if as_json:
         output.print_json([output.artifact_json(artifact) for artifact in artifacts])
         return

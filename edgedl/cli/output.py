@@ -25,6 +25,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def working() -> contextlib.AbstractContextManager[object]:
+    """While a verb works, what the user's own code prints goes to stderr: stdout is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
 @contextlib.contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
     """A bar on stderr that is told (done, total); silent where stderr is no terminal."""

@@ -45,11 +45,12 @@ def command(
     """
     from edgedl.quantizing import export_and_quantize, quantize
 
-    if Path(task.text).suffix in FORMATS:
-        reference = TaskReference(original, task.weights, task.inputs, task.dynamic) if original else None
-        artifacts = [quantize(task.text, out=out, task=reference, **rest)]
-    else:
-        artifacts = export_and_quantize(task, to=formats or ("onnx",), out=out or ".", **rest)
+    with output.working():
+        if Path(task.text).suffix in FORMATS:
+            reference = TaskReference(original, task.weights, task.inputs, task.dynamic) if original else None
+            artifacts = [quantize(task.text, out=out, task=reference, **rest)]
+        else:
+            artifacts = export_and_quantize(task, to=formats or ("onnx",), out=out or ".", **rest)
     if as_json:
         output.print_json([output.artifact_json(artifact) for artifact in artifacts])
         return

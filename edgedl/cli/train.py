@@ -24,7 +24,7 @@ def command(task: TaskReference, out: str, seed: int, force: bool, as_json: bool
     """
     from edgedl.training import train
 
-    with output.progress_bar(f"train {task.text}") as progress:
+    with output.working(), output.progress_bar(f"train {task.text}") as progress:
         path, score = train(task, out, seed=seed, force=force, progress=progress)
     if as_json:
         output.print_json(

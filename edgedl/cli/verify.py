@@ -31,7 +31,8 @@ def command(
     from edgedl.verifying import verify
 
     reference = TaskReference(task, weights, inputs, dynamic) if task else None
-    evidence = verify(artifact, reference, runtime, max_drop)
+    with output.working():
+        evidence = verify(artifact, reference, runtime, max_drop)
     if as_json:
         output.print_json(evidence.to_dict())
         return

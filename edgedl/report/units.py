@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from edgedl.measure.statistics import Estimate
 
 NONE = "-"
@@ -60,4 +58,5 @@ def _unit(value: float, units: tuple[tuple[float, str], ...]) -> tuple[float, st
 
 
 def _places(value: float) -> int:
-    return max(0, 2 - math.floor(math.log10(value) + 1e-9)) if value > 0 else 0
+    """Decimals that make three significant digits, after rounding."""
+    return max(0, 2 - int(f"{value:.2e}".partition("e")[2])) if value > 0 else 0

@@ -53,7 +53,9 @@ def _baseline(best: Row, rows: Sequence[Row]) -> Row | None:
     floats = [row for row in rows if row.median and row.scheme == "fp32"]
     order = ["onnx", "torch", best.format]
     ranked = [row for row in floats if row.format in order]
-    return min(ranked, key=lambda row: (order.index(row.format), row.threads != best.threads), default=None)
+    found = min(ranked, key=lambda row: (order.index(row.format), row.threads != best.threads), default=None)
+    others = [row for row in ranked if row.name == best.name and row is not best]  # with other numbers of threads
+    return others[0] if found is best and others else found
 
 
 def _reasons(best: Row, baseline: Row | None) -> list[str]:

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 import numpy as np
 
 from edgedl.batching import fixed_batch, take_rows
-from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, resize
+from edgedl.errors import EdgedlError, InvalidReference, InvalidTensor
+from edgedl.runtime import accept
+from edgedl.source_lines import described
+from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resize
 from edgedl.task import Task
 
 BATCHES = 8
 """Calibration batches that parity is taken on."""
 
 
-def real_inputs(task: Task) -> tuple[list[dict[str, Array]], str]:
-    """Inputs, and what they are: `calibration`, `example`, or `seeded` for noise."""
-    if task.calibration:
-        batches = [dict(feeds) for feeds in islice(task.calibration(), BATCHES)]
-        if batches:
-            return batches, "calibration"
-    return [dict(task.example_inputs())], "seeded" if task.synthetic else "example"
+def real_inputs(task: Task, specs: tuple[TensorSpec, ...]) -> tuple[list[dict[str, Array]], str]:
+    """Inputs, and what they are: `calibration`, `example`, or `seeded` for noise. InvalidInput unless the task takes them."""
+    if task.calibration and (batches := _calibration(task.calibration)):
+        for feeds in batches:
+            _check(feeds, specs)
+        return batches, "calibration"
+    return [plain(task.example_inputs())], "seeded" if task.synthetic else "example"
+
+
+def _calibration(source: Callable[[], Iterable[Feeds]]) -> list[dict[str, Array]]:
+    try:
+        return [plain(feeds) for feeds in islice(source(), BATCHES)]
+    except EdgedlError:
+        raise
+    except Exception as error:
+        raise InvalidReference(f"the task's calibration raised {described(error)}") from error
+
+
+def _check(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> None:
+    try:
+        accept(fitted(feeds, specs), specs)
+    except InvalidTensor as error:
+        raise InvalidTensor(f"calibration inputs that the model does not take: {error}") from error
 
 
 def cases(

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgedl.batching import batched
+from edgedl.errors import EdgedlError, InvalidReference
 from edgedl.runtime import Session
 from edgedl.schemes import Tolerance
+from edgedl.source_lines import described
 from edgedl.spec import Array, Feeds
 from edgedl.task import Predict, Score
 from edgedl.verify.parity import Parity, compare
@@ -71,10 +73,19 @@ def prove(
     parity = tuple(
         p for case, feeds in cases.items() for p in _held(case, candidate(feeds), reference(feeds), tolerance)
     )
-    score = score_drop(evaluate(reference), evaluate(candidate)) if evaluate else None
+    score = score_drop(_scored(evaluate, reference), _scored(evaluate, candidate)) if evaluate else None
     return Evidence(
         reference_name, session.engine, inputs, tolerance, parity, score, _failures(parity, score, tolerance)
     )
+
+
+def _scored(evaluate: Callable[[Predict], Score], predict: Predict) -> Score:
+    try:
+        return evaluate(predict)
+    except EdgedlError:
+        raise
+    except Exception as error:
+        raise InvalidReference(f"the task's evaluate raised {described(error)}") from error
 
 
 def _held(case: str, got: Feeds, want: Feeds, tolerance: Tolerance) -> list[Parity]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnx_ir.passes.common import NameFixPass
 
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
@@ -83,22 +84,19 @@ def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx
     except Exception as error:
         raise Unsupported(_missing_operator(error, exported, program)) from error
     assert result is not None
+    NameFixPass()(result.model)  # an input called `relu` must not meet the node of that name
     return result.model_proto
 
 
 def _missing_operator(error: Exception, exported: torch.export.ExportedProgram, program: Program) -> str:
-    text = "".join(f"{cause}\n" for cause in _causes(error))
-    for node in exported.graph.nodes:
-        if node.op == "call_function" and (str(node.target) in text or f"%{node.name} " in text):
-            where = _at(user_line(node.meta.get("stack_trace")))
-            return f"ONNX has no translation of the operator {node.target} in {program.name}{where}: write it with other operators"
-    return f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {_first(text)}"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    failing = re.search(r"translating node %(\w+) .*?target=torch\.ops\.([\w.]+)", str(error), re.DOTALL)
+    if not failing:
+        return f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {_first(str(error))}"
+    traces = {node.name: node.meta.get("stack_trace") for node in exported.run_decompositions().graph.nodes}
+    where = _at(user_line(traces.get(failing[1])))
+    return (
+        f"ONNX has no translation of the operator {failing[2]} in {program.name}{where}: write it with other operators"
+    )
 
 
 def _at(line: str | None) -> str:

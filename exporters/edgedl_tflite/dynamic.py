@@ -16,7 +16,7 @@ from edgedl.exporter import Program
 from edgedl.spec import Array
 from edgedl_tflite import flatbuffer, settle
 from edgedl_tflite.family import DifferenceError, Family, Varying, axes_by_name, convert_family, unsupported
-from edgedl_tflite.shapes import ShapeBuilder
+from edgedl_tflite.shapes import Dimension, ShapeBuilder
 
 _CODE = schema.BuiltinOperator
 _SHAPE_OPERANDS = {
@@ -43,15 +43,18 @@ def convert_dynamic(program: Program) -> Any:
 def carry(family: Family) -> None:
     """Edit the family's main model so that nothing in it is fixed to its lengths; DifferenceError if something has to be."""
     builder = ShapeBuilder(family)
-    tensor_count = len(family.models[1].subgraphs[0].tensors)
-    changed = [index for index in range(tensor_count) if _differs(family, index)]
-    for operator in list(family.main.subgraphs[0].operators):
+    graph = family.main.subgraphs[0]
+    changed = {index for index in range(len(graph.tensors)) if _differs(family, index)}
+    for index in range(len(graph.tensors)):
+        _mark(family, index)
+    operators: list[Any] = []
+    for operator in graph.operators:
         for position, index in enumerate(flatbuffer.numbers(operator.inputs)):
             if index in changed:
                 operator.inputs = _with(operator.inputs, position, _replacement(family, builder, operator, position))
-    for index in range(tensor_count):
-        _mark(family, index)
-    family.main.subgraphs[0].operators[:0] = builder.operators
+        operators += [*builder.local, operator]
+        builder.local.clear()
+    graph.operators = [*builder.operators, *operators]
 
 
 def _differs(family: Family, index: int) -> bool:
@@ -86,25 +89,38 @@ def _values(family: Family, index: int) -> list[Array]:
 def _shape_operand(family: Family, builder: ShapeBuilder, operator: Any, values: list[Array]) -> int:
     found = {p: family.varying([int(v[p]) for v in values]) for p in range(len(values[0]))}
     varying = {position: item for position, item in found.items() if item}
+    copied = {
+        p: d
+        for p, item in varying.items()
+        if item.factor is None and (d := _same_dimension(family, operator, values, p))
+    }
     result = [int(n) for n in values[0]]
-    for position in _left_open(family, operator, varying):
+    for position in _left_open(family, operator, varying, copied):
         result[position] = -1
-        del varying[position]
+        varying.pop(position)
+        copied.pop(position, None)
     if not varying:
         return flatbuffer.add_constant(
             family.main, next(flatbuffer.unused_names(family.main)), np.array(result, np.int32)
         )
-    if unknown := [item for item in varying.values() if item.factor is None]:
+    if unknown := [item for position, item in varying.items() if item.factor is None and position not in copied]:
         name = flatbuffer.operator_name(family.main, operator)
         raise DifferenceError(f"{name} has a dimension that is no multiple of the length of {unknown[0].axes[0]!r}")
-    return builder.vector(result, varying)
+    return builder.vector(result, varying, copied)
 
 
-def _left_open(family: Family, operator: Any, varying: dict[int, Varying]) -> list[int]:
+def _same_dimension(family: Family, operator: Any, values: list[Array], position: int) -> Dimension | None:
+    """The dimension of the operator's data input that has the wanted value in every model."""
+    source, wanted = int(operator.inputs[0]), [int(value[position]) for value in values]
+    columns = list(zip(*_shapes(family, source), strict=True))
+    return next(((source, number) for number, column in enumerate(columns) if list(column) == wanted), None)
+
+
+def _left_open(family: Family, operator: Any, varying: dict[int, Varying], copied: dict[int, Dimension]) -> list[int]:
     """Positions that the operator itself can work out from a -1: one of a RESHAPE, a SLICE that runs to the end."""
     code = flatbuffer.code_of(family.main, operator)
     if code == _CODE.RESHAPE:
-        return sorted(varying, key=lambda position: varying[position].factor is not None)[:1]
+        return sorted(varying, key=lambda p: (varying[p].factor is not None) + (p in copied))[:1]
     if code == _CODE.SLICE:
         return [position for position in varying if _to_the_end(family, operator, position)]
     return []
@@ -143,7 +159,7 @@ def _expanded(family: Family, builder: ShapeBuilder, index: int, value: Array, d
     model, tensor = family.main, family.tensors(index)[0]
     fresh = flatbuffer.unused_names(model)
     first = value[tuple(slice(0, 1) if p in dims else slice(None) for p in range(value.ndim))]
-    operands = [flatbuffer.add_constant(model, next(fresh), first), builder.vector(list(value.shape), dims)]
+    operands = [flatbuffer.add_constant(model, next(fresh), first), builder.vector(list(value.shape), dims, {})]
     output = flatbuffer.add_tensor(model, next(fresh), value.shape, tensor.type)
     model.subgraphs[0].tensors[output].shapeSignature = _signature(list(value.shape), dims)
     options = schema.BroadcastToOptionsT()

@@ -11,8 +11,6 @@ from edgedl_tflite.describe import operators, weight_tensors
 
 _QUANTIZABLE = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL", "EMBEDDING_LOOKUP")
 _INTEGER = ("int8", "uint8", "int4", "int16", "float16")
-_FEW_DEPTHWISE = 2
-"""A convolution of one input channel is written as a depthwise one: a plain CNN has one or two."""
 
 
 def objection(source: Path, scheme: Scheme) -> str | None:
@@ -25,6 +23,4 @@ def objection(source: Path, scheme: Scheme) -> str | None:
         return (
             f"it has no operator that {scheme.name} makes smaller or faster ({', '.join(found) or 'none'}): keep fp32"
         )
-    if scheme.name == "w8a8-dynamic" and found.get("DEPTHWISE_CONV_2D", 0) > _FEW_DEPTHWISE:
-        return "LiteRT is slower than in float on depthwise CNNs with dynamic ranges (about 0.5x): choose w8a8"
     return None

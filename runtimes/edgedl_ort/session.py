@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 
 from edgedl.artifact import Artifact, Manifest
-from edgedl.errors import EngineFailed, InvalidTensor, Unavailable, UnknownName
+from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor, Unavailable, UnknownName
 from edgedl.runtime import Session, Source
 from edgedl.spec import Array, Feeds, TensorSpec
 
@@ -70,6 +71,8 @@ def _session(source: Artifact, device: str, threads: int | None) -> Any:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
     try:
         return onnxruntime.InferenceSession(str(source.path), options, providers=list(PROVIDERS[device]))
+    except InvalidProtobuf as error:
+        raise InvalidArtifact(f"{source.path} is not a whole ONNX model: export it again") from error
     except Exception as error:
         raise EngineFailed(f"onnxruntime cannot load {source.path}: {str(error).splitlines()[0]}") from error
 

@@ -52,7 +52,7 @@ def test_json_keeps_every_sample_and_tells_the_figures() -> None:
     ],
 )
 def test_foreign_and_old_json_is_refused_in_one_sentence(text: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match="x.json") as caught:
+    with pytest.raises(InvalidInput, match=r"x\.json") as caught:
         BenchmarkRecord.from_json(text, "x.json")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

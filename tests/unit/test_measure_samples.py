@@ -30,7 +30,7 @@ def rounds(
     return tuple(Round(0, tuple(map(int, row)), float(row.sum()) / 1e9, 0) for row in samples)
 
 
-def measured(source: str, microseconds: float, threads: int = 1, **changes: object) -> Measured:
+def measured(source: str, microseconds: float, /, threads: int = 1, **changes: object) -> Measured:
     """A subject as the harness would have found it; `net:task` is the original."""
     fmt = "torch" if ":" in source else source.rpartition(".")[2]
     runtime, engine = ENGINES[fmt]

@@ -17,7 +17,7 @@ def test_early_stopping_needs_the_queries_that_loadgen_needs(level: float, neede
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
-@pytest.mark.parametrize("count", [11, 64, 200, 661, 662, 3000])
+@pytest.mark.parametrize("count", [11, 64, 200, 661, 662, 1000])
 def test_allowed_misses_is_the_largest_whose_binomial_tail_is_below_one_percent(level: float, count: int) -> None:
     def tail(misses: int) -> float:
         return math.fsum(math.comb(count, k) * (1 - level) ** k * level ** (count - k) for k in range(misses + 1))
@@ -91,19 +91,19 @@ def _pair(generator: np.random.Generator, effect: float, noise: float) -> Estima
     return statistics.ratio(one * effect, other)
 
 
-def _claims(effect: float, noise: float, seed: int) -> list[bool]:
-    generator = np.random.default_rng(seed)
-    found = [_pair(generator, effect, noise) for _ in range(200)]
+def _claims(effect: float, noise: float, trials: int) -> list[bool]:
+    generator = np.random.default_rng(0)
+    found = [_pair(generator, effect, noise) for _ in range(trials)]
     return [estimate.low > 1 or estimate.high < 1 for estimate in found]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_against_a_is_called_different_in_at_most_one_of_twenty(seed: int) -> None:
-    assert np.mean(_claims(1.0, 0.05, seed)) <= 0.05
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_a_against_a_is_called_different_in_at_most_one_of_twenty(noise: float) -> None:
+    assert np.mean(_claims(1.0, noise, 1000)) <= 0.05
 
 
 def test_a_true_difference_of_20_percent_is_found() -> None:
-    assert np.mean(_claims(1.2, 0.05, 4)) >= 0.95
+    assert np.mean(_claims(1.2, 0.05, 200)) >= 0.95
 
 
 def test_an_exact_ratio_is_found_exactly() -> None:

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+from test_measure_samples import failed, measured, record
+from test_report_rows import artifact
+
+from edgedl.artifact import Artifact
+from edgedl.cli.report import command
+from edgedl.measure import BenchmarkRecord
+from edgedl.report import Report, benchmark_table, build, render, report_table, units
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`*_\x1b[31m'\".onnx"
+
+
+class Page(HTMLParser):
+    """Texts of cells, elements and attributes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self.script: dict[str, str] = {}
+        self._in_script, self._in_cell = "", False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._in_script = (dict(attrs).get("type") or "plain") if tag == "script" else ""
+        self._in_cell = tag in ("td", "th") or (self._in_cell and tag in ("br", "small"))
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script:
+            self.script[self._in_script] = self.script.get(self._in_script, "") + data
+        elif self._in_cell:
+            self.cells[-1] += data
+
+
+def _folder(folder: Path) -> tuple[list[Artifact], BenchmarkRecord]:
+    made = [artifact(folder, "net.onnx", 40_000), artifact(folder, "net.w8a8.tflite", 10_000, "w8a8", 0.002)]
+    digests = [a.manifest.sha256 for a in made if a.manifest]
+    subjects = [
+        measured("net.onnx", 100, sha256=digests[0], size=40_000),
+        measured("net.w8a8.tflite", 40, sha256=digests[1], size=10_000),
+        measured("net.py:task", 300),
+        failed("net.dead.onnx"),
+    ]
+    return made, record(*subjects)
+
+
+@pytest.fixture()
+def report(tmp_path: Path) -> Report:
+    return build(*_folder(tmp_path))
+
+
+def test_the_numbers_of_the_page_are_those_of_the_record(report: Report) -> None:
+    page = Page(render(report, "html"))
+    assert report.record
+    assert BenchmarkRecord.from_json(page.script["application/json"], "page") == report.record
+    told = [summary.median_ns for summary in report.record.summaries if summary]
+    shown = [cell for cell in page.cells if "µs" in cell]
+    assert shown == [units.spread(median).replace(" [", "[") for median in told]
+    for cell, median in zip(shown, told, strict=True):
+        assert float(cell.split()[0]) == pytest.approx(median.value / 1000, rel=0.005)
+
+
+def test_every_format_tells_verdict_rows_and_failures(report: Report) -> None:
+    for text in (render(report, "markdown"), render(report, "html")):
+        assert "Ship net.w8a8.tflite in LiteRT: 2." in text
+        assert "crashed with SIGSEGV" in text
+        assert "Test CPU, 4 cores" in text
+        assert "20 rounds interleaved in random order" in text
+    table = report_table(report.rows)
+    assert re.search(
+        r"net\.w8a8\.tflite +w8a8 +LiteRT +10\.0 kB +1\.00x|net\.w8a8\.tflite +w8a8 +LiteRT +10\.0 kB +-", table
+    )
+    assert "0.002 [0.000, 0.004]" in table
+    assert re.search(r"net\.py:task.* reference", table)
+
+
+def test_the_page_has_its_four_plots_and_each_is_well_formed(report: Report) -> None:
+    text = render(report, "html")
+    drawings = re.findall(r"<figure>.*?(<svg.*?</svg>)</figure>", text, re.DOTALL)
+    assert len(drawings) == 4
+    for drawing in drawings:
+        ElementTree.fromstring(drawing)
+        assert "nan" not in drawing and "inf" not in drawing
+    names = [ElementTree.fromstring(drawing).get("aria-label") for drawing in drawings]
+    assert names == ["Median latency", "accuracy against latency", "Latency distributions", "File sizes"]
+
+
+def test_the_page_loads_nothing(report: Report) -> None:
+    text = render(report, "html")
+    assert not re.search(r"https?://", text)
+    assert "default-src 'none'" in text
+    for tag, attributes in Page(text).tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base")
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "@import" not in text and "url(" not in text
+
+
+def test_hostile_names_stay_text() -> None:
+    subject = measured("a.onnx", 10, label=HOSTILE, source=HOSTILE, engine="<b>engine</b> 1")
+    made = build([], record(subject, measured("b.onnx", 20), failed(HOSTILE)))
+    page = Page(render(made, "html"))
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("script") == 2
+    assert not {"img", "b"} & set(tags)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert json.loads(page.script["application/json"])["subjects"][0]["label"] == HOSTILE
+    assert any(HOSTILE in cell for cell in page.cells)
+    markdown = render(made, "markdown")
+    assert "<script" not in markdown.replace("\\<", "")
+    assert len({line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("| ")}) == 1
+    assert "\x1b" not in markdown + report_table(made.rows) + benchmark_table(record(subject))
+
+
+def test_a_formula_in_a_name_is_quoted_in_csv() -> None:
+    text = render(build([], record(measured("=cmd()|a.onnx", 10))), "csv")
+    assert text.splitlines()[1].startswith("'=cmd()|a.onnx,onnx,")
+
+
+def test_csv_is_in_base_units(report: Report) -> None:
+    lines = [line.split(",") for line in render(report, "csv").splitlines()]
+    first = dict(zip(lines[0], lines[1], strict=True))
+    summary = report.record.summaries[0] if report.record else None
+    assert summary and float(first["median_ns"]) == summary.median_ns.value
+    assert (first["size_bytes"], first["proven"], first["score"]) == ("40000", "True", "0.989")
+
+
+def test_one_lonely_subject_can_be_drawn() -> None:
+    text = render(build([], record(measured("a.onnx", 10))), "html")
+    assert text.count("<figure>") == 2
+    assert "Ship nothing yet" in text
+
+
+def test_artifacts_alone_make_a_page(tmp_path: Path) -> None:
+    made = build([artifact(tmp_path, "net.onnx", 4000)], None)
+    text = render(made, "html")
+    assert text.count("<figure>") == 1
+    assert "its speed was not measured" in text and "Environment" not in text
+
+
+def test_threads_have_a_column_only_where_they_differ(report: Report) -> None:
+    assert "threads" not in report_table(report.rows)
+    two = build([], record(measured("a.onnx", 10), measured("a.onnx", 8, threads=2, label="two")))
+    assert "threads" in report_table(two.rows)
+
+
+def test_the_command_writes_pages_by_their_suffix(tmp_path: Path) -> None:
+    _, made = _folder(tmp_path)
+    (tmp_path / "record.json").write_text(made.to_json())
+    for name, start in (("r.html", "<!doctype html>"), ("r.md", "# net"), ("r.csv", "artifact,format")):
+        done = CliRunner().invoke(command, [str(tmp_path), "-o", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+        assert done.output.startswith("Ship net.w8a8.tflite in LiteRT: ")
+        assert (tmp_path / name).read_text().startswith(start)
+    again = CliRunner().invoke(command, [str(tmp_path), "-o", str(tmp_path / "r.html")])
+    assert "add --force" in str(again.exception)
+    printed = CliRunner().invoke(command, [str(tmp_path), "-o", "-", "--format", "markdown"])
+    assert printed.stdout == (tmp_path / "r.md").read_text()
