@@ -97,6 +97,13 @@ def student_t(level: float, freedom: int) -> float:
     return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
+def widened(estimate: Estimate, relative: float) -> Estimate:
+    """A ratio with an independent relative uncertainty added to its interval, in quadrature of the logarithms."""
+    middle, extra = math.log(estimate.value), math.log1p(relative)
+    low, high = (math.hypot(math.log(bound) - middle, extra) for bound in (estimate.low, estimate.high))
+    return Estimate(estimate.value, math.exp(middle - low), math.exp(middle + high))
+
+
 def smallest_visible(estimate: Estimate) -> float:
     """The smallest relative difference that a ratio this uncertain shows: exp of half its log width, minus 1."""
     return math.exp((math.log(estimate.high) - math.log(estimate.low)) / 2) - 1

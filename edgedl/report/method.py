@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgedl.measure import BenchmarkRecord
+from edgedl.measure.summary import PROCESS_SPREAD
 from edgedl.report import units
 from edgedl.report.build import Report
 
@@ -44,7 +45,8 @@ def method(report: Report) -> list[str]:
         f"and {plan.warmup_seconds:g} s.",
         f"Inputs: {'; '.join(_INPUTS.get(kind, kind) for kind in kinds) or 'none'}.",
         "Medians are of wall time; intervals are 95 % bootstrap intervals over rounds. Faster and slower are said only "
-        "where the interval of the ratio of paired rounds excludes 1.",
+        "where the interval of the ratio of paired rounds, to which what differs from process to process is added "
+        f"({PROCESS_SPREAD:.0%}), excludes 1.",
         "p90 and p99 are given only from the number of runs on that MLPerf's early-stopping rule asks for.",
         "Peak memory is the largest resident size of the process while it loaded the model and first ran it.",
         f"An artifact is recommended only if it is proven and loses at most {units.short(report.max_drop)} of the score.",

@@ -49,9 +49,11 @@ def carry(family: Family) -> None:
         _mark(family, index)
     operators: list[Any] = []
     for operator in graph.operators:
-        for position, index in enumerate(flatbuffer.numbers(operator.inputs)):
-            if index in changed:
-                operator.inputs = _with(operator.inputs, position, _replacement(family, builder, operator, position))
+        inputs = flatbuffer.numbers(operator.inputs)
+        new = [
+            _replacement(family, builder, operator, p) if index in changed else index for p, index in enumerate(inputs)
+        ]
+        operator.inputs = np.array(new, np.int32)
         operators += [*builder.local, operator]
         builder.local.clear()
     graph.operators = [*builder.operators, *operators]
@@ -112,6 +114,8 @@ def _shape_operand(family: Family, builder: ShapeBuilder, operator: Any, values:
 def _same_dimension(family: Family, operator: Any, values: list[Array], position: int) -> Dimension | None:
     """The dimension of the operator's data input that has the wanted value in every model."""
     source, wanted = int(operator.inputs[0]), [int(value[position]) for value in values]
+    if flatbuffer.constant(family.main, family.tensors(source)[0]) is not None:
+        return None
     columns = list(zip(*_shapes(family, source), strict=True))
     return next(((source, number) for number, column in enumerate(columns) if list(column) == wanted), None)
 
@@ -128,13 +132,9 @@ def _left_open(family: Family, operator: Any, varying: dict[int, Varying], copie
 
 def _to_the_end(family: Family, operator: Any, position: int) -> bool:
     """Whether the slice ends at the end of its input in every model."""
-    source, begin, size = ([*_shapes(family, i)] for i in flatbuffer.numbers(operator.inputs)[:3])
-    begins, sizes = (_values(family, int(operator.inputs[i])) for i in (1, 2))
-    if len(begins) != len(family.models) or not begin or not size:
-        return False
-    return all(
-        int(b[position] + s[position]) == shape[position] for b, s, shape in zip(begins, sizes, source, strict=True)
-    )
+    source, begin, size = flatbuffer.numbers(operator.inputs)
+    ends = [b[position] + s[position] for b, s in zip(_values(family, begin), _values(family, size), strict=False)]
+    return ends == [shape[position] for shape in _shapes(family, source)]
 
 
 def _shapes(family: Family, index: int) -> list[tuple[int, ...]]:
@@ -165,12 +165,6 @@ def _expanded(family: Family, builder: ShapeBuilder, index: int, value: Array, d
     options = schema.BroadcastToOptionsT()
     builder.operators.append(flatbuffer.make_operator(model, _CODE.BROADCAST_TO, operands, [output], options))
     return output
-
-
-def _with(inputs: Any, position: int, index: int) -> Any:
-    changed = np.array(flatbuffer.numbers(inputs), np.int32)
-    changed[position] = index
-    return changed
 
 
 def _mark(family: Family, index: int) -> None:

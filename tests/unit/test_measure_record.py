@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,15 @@ def test_verdicts_say_faster_slower_or_neither() -> None:
     assert "smallest visible: " in verdict(again, slow)
 
 
-def _busy(subject: Measured, share: float) -> Measured:
-    from dataclasses import replace
+def test_what_two_processes_of_one_file_may_differ_by_is_no_difference() -> None:
+    base = measured("a.onnx", 100)
+    shifted = tuple(replace(r, wall_ns=tuple(int(1.015 * ns) for ns in r.wall_ns)) for r in base.rounds)
+    assert verdict(replace(base, rounds=shifted), base).startswith("no difference could be seen")
+    farther = tuple(replace(r, wall_ns=tuple(int(1.04 * ns) for ns in r.wall_ns)) for r in base.rounds)
+    assert "is 1.040x slower than" in verdict(replace(base, rounds=farther), base)
 
+
+def _busy(subject: Measured, share: float) -> Measured:
     return replace(subject, rounds=tuple(replace(r, cpu_seconds=r.cpu_seconds * share) for r in subject.rounds))
 
 

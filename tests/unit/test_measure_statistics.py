@@ -120,5 +120,13 @@ def test_a_ratio_turned_around_is_its_inverse(pairs: list[tuple[float, float]]) 
     assert (forward.low * back.high, forward.high * back.low) == pytest.approx((1, 1), rel=1e-6)
 
 
+def test_a_wider_ratio_keeps_its_value_and_never_shrinks() -> None:
+    found = statistics.widened(Estimate(2.0, 1.98, 2.04), 0.02)
+    assert found.value == 2.0
+    assert (found.low, found.high) == pytest.approx((2 / 1.02253, 2 * 1.02842), rel=1e-4)
+    exact = statistics.widened(Estimate(2.0, 2.0, 2.0), 0.02)
+    assert (exact.low, exact.high) == pytest.approx((2 / 1.02, 2 * 1.02))
+
+
 def test_the_smallest_visible_difference_is_half_the_width() -> None:
     assert statistics.smallest_visible(Estimate(1.0, 1 / 1.1, 1.1)) == pytest.approx(0.1)

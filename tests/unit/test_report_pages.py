@@ -79,9 +79,7 @@ def test_every_format_tells_verdict_rows_and_failures(report: Report) -> None:
         assert "Test CPU, 4 cores" in text
         assert "20 rounds interleaved in random order" in text
     table = report_table(report.rows)
-    assert re.search(
-        r"net\.w8a8\.tflite +w8a8 +LiteRT +10\.0 kB +1\.00x|net\.w8a8\.tflite +w8a8 +LiteRT +10\.0 kB +-", table
-    )
+    assert re.search(r"net\.w8a8\.tflite +w8a8 +LiteRT +10\.0 kB +- ", table)
     assert "0.002 [0.000, 0.004]" in table
     assert re.search(r"net\.py:task.* reference", table)
 

@@ -1,0 +1,149 @@
+"""The four schemes: sizes, errors, borders, calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_quantizer.calibrator import Calibrator
+from ai_edge_quantizer.utils import qsv_utils
+from tflite_models import exported, load, module, quantized, reference, relative_l2, sample
+from torch import nn
+
+from edgedl.errors import InvalidInput, InvalidTensor, Unsupported
+from edgedl.exporter import Program
+from edgedl.schemes import SCHEMES
+from edgedl.spec import TensorSpec
+from edgedl_tflite import exporter
+from edgedl_tflite import quantize as stage
+
+LARGEST_ERROR = {"fp16": 1e-3, "w8": 0.015, "w8a8-dynamic": 0.02, "w8a8": 0.06}
+KINDS = ["mlp", "cnn", "encoder"]
+
+
+@pytest.mark.parametrize("scheme", LARGEST_ERROR)
+@pytest.mark.parametrize("kind", KINDS)
+def test_error_is_bounded(kind, scheme):
+    x = sample(kind, 64, seed=9)
+    session = load(quantized(kind, scheme, dynamic=True))
+    output = session.run({"x": x})[session.outputs[0].name]
+    assert 0 < relative_l2(output, reference(module(kind), x)[0]) < LARGEST_ERROR[scheme]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "dtype", "share"), [("fp16", "float16", 0.5), ("w8", "int8", 0.25), ("w8a8-dynamic", "int8", 0.25)]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_shrink(kind, scheme, dtype, share):
+    before, after = (exporter.describe(path).bytes_by_dtype for path in (exported(kind), quantized(kind, scheme)))
+    rest = before["float32"] - after["float32"]
+    assert after[dtype] == rest * share
+    assert quantized(kind, scheme).stat().st_size < exported(kind).stat().st_size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_static_leaves_no_float_weights(kind):
+    assert set(exporter.describe(quantized(kind, "w8a8")).bytes_by_dtype) == {"int8", "int32"}
+
+
+@pytest.mark.parametrize("scheme", LARGEST_ERROR)
+def test_borders_keep_their_names_order_and_dtypes(scheme):
+    session = load(quantized("encoder", scheme))
+    assert [(s.name, s.dtype) for s in session.inputs] == [("x", "int32")]
+    assert [(s.name, s.dtype) for s in session.outputs] == [("scores", "float32"), ("hidden", "float32")]
+
+
+def test_ranges_are_exact_where_the_tools_average_clips(tmp_path, monkeypatch):
+    """One row in forty is ten times the others, as activations of real models are."""
+    rows = sample("mlp", 40, seed=2)
+    rows[7] *= 10
+    x, errors = rows[7:8], {}
+    for name, update in (("average", qsv_utils.moving_average_update), ("exact", qsv_utils.min_max_update)):
+        monkeypatch.setattr(stage, "min_max_update", update)
+        path = tmp_path / f"{name}.tflite"
+        feeds = [{"x": row[None]} for row in rows]
+        exporter.quantize(exported("mlp", dynamic=True), SCHEMES["w8a8"], lambda feeds=feeds: feeds, path)
+        errors[name] = relative_l2(load(path).run({"x": x})["y"], reference(module("mlp"), x)[0])
+    assert errors["exact"] < 0.05
+    assert errors["average"] > 4 * errors["exact"]
+
+
+def test_the_range_of_the_input_is_that_of_the_data():
+    calibrator_range = sample("cnn", 65, seed=1)
+    first = next(iter(exporter.intermediates(quantized("cnn", "w8a8"), {"x": calibrator_range[:2]})))
+    name, values = first
+    step = np.ptp(calibrator_range) / 255
+    assert name.startswith("x")
+    assert np.abs(values - calibrator_range[:2]).max() <= step * 0.51
+
+
+def test_static_without_calibration_data_is_refused(tmp_path):
+    for calibration in (None, list):
+        with pytest.raises(InvalidInput, match="calibration"):
+            exporter.quantize(exported("mlp"), SCHEMES["w8a8"], calibration, tmp_path / "q.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_scheme_is_refused(tmp_path):
+    with pytest.raises(Unsupported, match="fp32"):
+        exporter.quantize(exported("mlp"), SCHEMES["fp32"], None, tmp_path / "q.tflite")
+
+
+@pytest.mark.parametrize(("rows", "batches"), [(1, 1), (2, 1), (5, 3)])
+def test_feeds_are_split_and_filled_to_the_files_batch(rows, batches):
+    spec = TensorSpec("x", (2, 3), "float32")
+    x = np.arange(rows * 3, dtype=np.float64).reshape(rows, 3)
+    fitted = [feed["x"] for feed in stage.fit({"x": x}, (spec,))]
+    assert [(f.shape, f.dtype.name) for f in fitted] == [((2, 3), "float32")] * batches
+    assert {tuple(row) for f in fitted for row in f} == {tuple(row) for row in x}
+
+
+@pytest.mark.parametrize(
+    ("feed", "words"),
+    [
+        ({"y": np.zeros((2, 3), np.float32)}, "no input 'x'"),
+        ({"x": np.zeros((2, 4), np.float32)}, "shape"),
+        ({"x": np.zeros((0, 3), np.float32)}, "shape"),
+        ({"x": np.zeros((2, 3), np.int32)}, "dtype"),
+    ],
+)
+def test_calibration_feeds_that_do_not_fit_are_refused(feed, words):
+    with pytest.raises(InvalidTensor, match=words):
+        list(stage.fit(feed, (TensorSpec("x", (2, 3), "float32"),)))
+
+
+class Sum(nn.Module):
+    def forward(self, x):
+        return (x + x,)
+
+
+def test_objections(tmp_path):
+    exporter.export(Program("sum", Sum().eval(), {"x": np.ones((2, 3), np.float32)}, ("y",)), tmp_path / "sum.tflite")
+    assert "keep fp32" in (exporter.objection(tmp_path / "sum.tflite", SCHEMES["w8"]) or "")
+    assert "already" in (exporter.objection(quantized("mlp", "w8"), SCHEMES["w8a8"]) or "")
+    assert exporter.objection(exported("mlp"), SCHEMES["w8a8"]) is None
+
+
+def test_weights_that_the_tool_keeps_outside_the_flatbuffer_are_read_back(tmp_path):
+    """From some size on it writes data behind the flatbuffer; a file that lost it would load and then fail."""
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 256)).eval()
+
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = wide
+
+        def forward(self, x):
+            return (self.net(x),)
+
+    x = np.random.default_rng(0).standard_normal((1, 256)).astype(np.float32)
+    exporter.export(Program("wide", Wide().eval(), {"x": x}, ("y",)), tmp_path / "wide.tflite")
+    exporter.quantize(tmp_path / "wide.tflite", SCHEMES["w8"], None, tmp_path / "q.tflite")
+    output = load(tmp_path / "q.tflite").run({"x": x})["y"]
+    assert relative_l2(output, reference(Wide(), x)[0]) < 0.01
+    assert exporter.describe(tmp_path / "q.tflite").bytes_by_dtype["int8"] == 2 * 256 * 1024
+
+
+def test_the_calibrator_is_the_tools_own():
+    assert stage.Calibrator is Calibrator
