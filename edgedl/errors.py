@@ -21,7 +21,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 _LISTED = 24
 """More names than these are counted, not listed."""
 

@@ -105,7 +105,7 @@ def _frozen(module: torch.nn.Module) -> torch.nn.Module:
     """The module in eval mode, as a copy that shares the parameters: the user's own keeps its mode and its buffers."""
     tensors = (value for part in module.modules() for value in (*part._parameters.values(), *vars(part).values()))
     shared = {id(tensor): tensor for tensor in tensors if isinstance(tensor, torch.Tensor)}
-    return copy.deepcopy(module, shared).eval()  # type: ignore[arg-type]
+    return copy.deepcopy(module, shared).eval()
 
 
 def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple[str, ...]:

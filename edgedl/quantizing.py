@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgedl.schemes import Scheme
 from edgedl.schemes import scheme as scheme_called
 from edgedl.spec import TensorSpec
 from edgedl.task import Task
+from edgedl.verify.cases import BATCHES
 
 
 def quantize(
@@ -56,7 +58,8 @@ def quantize(
     original = original_of(source, task)
     described = exporter.describe(source.path).inputs
     data, origin = _calibration(wanted, original, calibration, described, samples, random_calibration)
-    with _reference(source, original) as reference, staging(folder) as stage:
+    given = sources.from_source(calibration, described) if calibration else None
+    with _reference(source, original, given) as reference, staging(folder) as stage:
         laid_out = _prepared(data, reference, described, samples)
         provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
         _write(exporter, source, wanted, laid_out, stage / target.name)
@@ -127,25 +130,21 @@ def _beside(reference: TaskReference, folder: Path) -> TaskReference:
     return replace(reference, weights=str(moved)) if moved.is_file() else reference
 
 
-def _reference(source: Artifact, task: Task | None) -> Any:
-    """A context that gives the Reference: eager torch, or the float artifact itself in a process of its own."""
+def _reference(source: Artifact, task: Task | None, given: Calibration | None) -> Any:
+    """A context that gives the Reference: eager torch, or the float artifact itself, on the inputs given, in a process of its own."""
     if task is not None:
         layout = bool(source.manifest and source.manifest.provenance.get("channels_last"))
         return nullcontext(torch_reference(task, layout))
-    return _ArtifactReference(source)
+    return _artifact_reference(source, given)
 
 
-class _ArtifactReference:
-    def __init__(self, source: Artifact) -> None:
-        self._session = IsolatedSession(source)
-
-    def __enter__(self) -> Reference:
-        session = self._session
-        batches = [dict(feeds) for feeds in sources.random(session.inputs, 4)()]
-        return Reference(session.engine, batched(session.run, session.inputs), batches, "seeded", {})
-
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
+@contextmanager
+def _artifact_reference(source: Artifact, given: Calibration | None) -> Iterator[Reference]:
+    with IsolatedSession(source) as session:
+        inputs = sources.prepared(given or sources.random(session.inputs, BATCHES), session.inputs, 16 * BATCHES)
+        batches = [dict(feeds) for feeds in islice(inputs(), BATCHES)]
+        kind = "calibration" if given else "seeded"
+        yield Reference(session.engine, batched(session.run, session.inputs), batches, kind, {})
 
 
 def _calibration(

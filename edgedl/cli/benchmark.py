@@ -51,16 +51,26 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     Each one runs in a process of its own, in short bursts interleaved in random order. "Faster" is said only
     where the 95 % interval of the ratio excludes 1.
     """
-    from edgedl.files import refuse_existing, write_atomic
+    from edgedl.files import write_atomic
 
-    if output and not force:
-        refuse_existing(output)
+    if output:
+        _check_output(output, force)
     record = _measure(artifacts, options)
     text = record.to_json()
     if output:
         write_atomic(output, text.encode())
     click.echo(text, nl=False) if as_json else _show(record)
     _warn(record)
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Before the measurement, which takes minutes."""
+    from edgedl.files import make_folder, refuse_existing
+
+    if not force:
+        refuse_existing(output)
+    if output.parent.exists():
+        make_folder(output.parent)
 
 
 def _measure(artifacts: tuple[str, ...], options: dict[str, Any]) -> BenchmarkRecord:

@@ -127,7 +127,7 @@ def _rows(
 
 
 def row_name(row: Row) -> str:
-    return row.title
+    return row.title.replace(" threads", " thr.")
 
 
 def str_name(row: Row) -> str:

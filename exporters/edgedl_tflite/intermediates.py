@@ -73,13 +73,13 @@ def _tensor(interpreter: Any, index: int) -> Array | None:
 
 
 def _real(array: Array, detail: dict[str, Any]) -> Array:
+    """Stored integers as real numbers; per channel where the tensor has a scale for each."""
     parameters = detail["quantization_parameters"]
-    scales = parameters["scales"]
+    scales, zero_points = parameters["scales"], parameters["zero_points"]
     if not len(scales):
         return array
     shape = [1] * array.ndim
     if len(scales) > 1:
         shape[parameters["quantized_dimension"]] = len(scales)
-    zero_points = parameters["zero_points"].reshape(shape if len(scales) > 1 else -1)
-    real: Array = (array.astype(np.float32) - zero_points) * scales.reshape(shape if len(scales) > 1 else -1)
-    return real.reshape(array.shape)
+    real: Array = (array.astype(np.float32) - zero_points.reshape(shape)) * scales.reshape(shape)
+    return real.astype(np.float32)

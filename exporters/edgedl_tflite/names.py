@@ -28,6 +28,24 @@ def apply(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     ]
 
 
+def add_signature(model: Any) -> None:
+    """A signature by the tensors' names for a model without one, as older converters wrote it; edits `model`."""
+    if not model.signatureDefs:
+        graph = model.subgraphs[0]
+        sides = [flatbuffer.numbers(side) for side in (graph.inputs, graph.outputs)]
+        named = [
+            dict(zip(side_names, side, strict=True)) for side_names, side in zip(names_of(model), sides, strict=True)
+        ]
+        model.signatureDefs = [_signature(*named)]
+
+
+def sort_signature(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Put the entries of the first signature in the order of the names; edits `model`."""
+    signature = model.signatureDefs[0]
+    signature.inputs = sorted(signature.inputs, key=lambda entry: inputs.index(flatbuffer.text(entry.name)))
+    signature.outputs = sorted(signature.outputs, key=lambda entry: outputs.index(flatbuffer.text(entry.name)))
+
+
 def names_of(model: Any) -> tuple[list[str], list[str]]:
     """The names that `apply` gave: (inputs, outputs) in the subgraph's order, from the signature where there is one."""
     graph = model.subgraphs[0]

@@ -34,12 +34,22 @@ def quantize(source: Path, scheme: Scheme, calibration: Calibration | None, path
     """
     if scheme.name not in _RECIPES:
         raise Unsupported(f"TFLite has no scheme {scheme.name!r}: choose one of {', '.join(_RECIPES)}")
-    original = read_checked(source)
+    original = _read(source)
+    content = flatbuffer.serialize(original)
     recipe = RecipeManager()
     _RECIPES[scheme.name](recipe)
-    ranges = _ranges(source, original, recipe, calibration) if scheme.needs_calibration else None
-    content = _apply(source, scheme, recipe, ranges)
-    path.write_bytes(flatbuffer.serialize(_restored(flatbuffer.parse(content), original)))
+    ranges = _ranges(source.name, content, original, recipe, calibration) if scheme.needs_calibration else None
+    written = _apply(source.name, content, scheme, recipe, ranges)
+    path.write_bytes(flatbuffer.serialize(_restored(flatbuffer.parse(written), original)))
+
+
+def _read(source: Path) -> Any:
+    """The ModelT with exactly one signature, which the tool needs."""
+    model = read_checked(source)
+    if len(model.signatureDefs or []) > 1:
+        raise Unsupported(f"{source.name} has {len(model.signatureDefs)} signatures: quantize files of one model each")
+    names.add_signature(model)
+    return model
 
 
 def _float16(recipe: RecipeManager) -> None:
@@ -76,20 +86,21 @@ _RECIPES: dict[str, Callable[[RecipeManager], None]] = {
 }
 
 
-def _apply(source: Path, scheme: Scheme, recipe: RecipeManager, ranges: dict[str, Any] | None) -> bytes:
+def _apply(name: str, content: bytes, scheme: Scheme, recipe: RecipeManager, ranges: dict[str, Any] | None) -> bytes:
     try:
         with quiet():
-            tool = Quantizer(str(source), recipe.get_quantization_recipe())
+            tool = Quantizer(content, recipe.get_quantization_recipe())
             result = tool.quantize(ranges, enable_progress_report=False)
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unsupported(f"{source.name} cannot be written as {scheme.name}: {said}") from error
+        raise Unsupported(f"{name} cannot be written as {scheme.name}: {said}") from error
     return bytes(result.quantized_model)
 
 
 def _restored(model: Any, original: Any) -> Any:
     """The quantized model under the original's names and order, with its dynamic axes."""
     inputs, outputs = names.names_of(original)
+    names.sort_signature(model, inputs, outputs)
     names.apply(model, inputs, outputs)
     before = {flatbuffer.text(tensor.name): tensor for tensor in original.subgraphs[0].tensors}
     for tensor in model.subgraphs[0].tensors:
@@ -99,21 +110,23 @@ def _restored(model: Any, original: Any) -> Any:
     return model
 
 
-def _ranges(source: Path, model: Any, recipe: RecipeManager, calibration: Calibration | None) -> dict[str, Any]:
+def _ranges(
+    name: str, content: bytes, model: Any, recipe: RecipeManager, calibration: Calibration | None
+) -> dict[str, Any]:
     """Minimum and maximum of every tensor over all calibration rows: the tool's own moving average clips."""
     if calibration is None:
         raise InvalidInput("this scheme needs calibration data: give the task a calibration(), or choose w8a8-dynamic")
-    inputs = specs(model)[0]
+    inputs, key = specs(model)[0], flatbuffer.text(model.signatureDefs[0].signatureKey)
     feeds = [fitted for feed in calibration() for fitted in fit(feed, inputs)]
     if not feeds:
         raise InvalidInput("the calibration data is empty: expected one dictionary of arrays or more")
     try:
         with quiet():
-            calibrator = Calibrator(str(source), num_threads=1, qsv_update_func=min_max_update)
-            calibrator.calibrate({names.SIGNATURE: feeds}, recipe)
+            calibrator = Calibrator(content, num_threads=1, qsv_update_func=min_max_update)
+            calibrator.calibrate({key: feeds}, recipe)
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineFailed(f"{source.name} could not run on the calibration data: {said}") from error
+        raise EngineFailed(f"{name} could not run on the calibration data: {said}") from error
     ranges: dict[str, Any] = calibrator.get_model_qsvs()
     return ranges
 

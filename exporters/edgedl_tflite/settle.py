@@ -49,13 +49,20 @@ def _unused(axis: Axis, used: set[int]) -> int:
 def _try(program: Program, content: bytes, lengths: Mapping[str, int]) -> tuple[str | None, list[tuple[int, ...]]]:
     """(what is wrong or None, the shapes of all tensors)."""
     inputs = {n: np.ascontiguousarray(a) for n, a in resize(program.inputs, program.dynamic_axes, lengths).items()}
-    with torch.no_grad():
-        expected = [tensor.numpy() for tensor in program.module(*(torch.from_numpy(a) for a in inputs.values()))]
+    try:
+        with torch.no_grad():
+            expected = [tensor.numpy() for tensor in program.module(*(torch.from_numpy(a) for a in inputs.values()))]
+    except Exception as error:
+        return f"the model itself raises: {_first_line(error)}", []
     try:
         outputs, shapes = _run(content, _as_written(program, inputs))
     except (RuntimeError, ValueError) as error:
-        return f"LiteRT says: {str(error).splitlines()[0]}", []
+        return f"LiteRT says: {_first_line(error)}", []
     return next((p for p in map(_disagreement, program.outputs, outputs, expected) if p), None), shapes
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _as_written(program: Program, inputs: Mapping[str, Array]) -> list[Array]:

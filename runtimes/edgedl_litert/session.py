@@ -120,7 +120,7 @@ def _resize(engine: Any, dynamic: list[Binding], feeds: Feeds) -> None:
     shapes = [feeds[binding.spec.name].shape for binding in dynamic]
     _check([binding.spec for binding in dynamic], shapes)
     for binding, shape in zip(dynamic, shapes, strict=True):
-        engine.ResizeInputTensor(binding.index, np.array(shape, np.int32), True, 0)
+        engine.ResizeInputTensor(binding.index, np.array(shape, np.int32), True)
     engine.AllocateTensors()
 
 

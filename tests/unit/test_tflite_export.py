@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
-from tflite_models import BATCH, exported, load, module, program, reference, sample, worst
+from tflite_models import exported, load, module, program, reference, sample, worst
 from torch import nn
 
 from edgedl.errors import Unsupported
@@ -128,6 +128,24 @@ def test_nothing_is_printed(tmp_path, capfd):
     assert captured.err == ""
 
 
+def test_nothing_is_printed_by_the_other_steps(tmp_path):
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from edgedl_tflite import exporter;"
+        "from edgedl.schemes import SCHEMES; source, path = map(Path, sys.argv[1:]); x = np.ones((2, 16), np.float32);"
+        "exporter.quantize(source, SCHEMES['w8a8'], lambda: [{'x': x}], path); exporter.describe(path);"
+        "list(exporter.intermediates(path, {'x': x}))"
+    )
+    done = _python(code, str(exported("mlp")), str(tmp_path / "q.tflite"))
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def _python(code, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+
+
 def test_importing_the_plugins_loads_no_engine():
     heavy = "torch litert_torch jax ai_edge_litert ai_edge_quantizer tensorflow tflite_runtime flatbuffers"
     code = f"import sys, edgedl_tflite, edgedl_litert; print([m for m in '{heavy}'.split() if m in sys.modules])"
@@ -141,4 +159,3 @@ def test_importing_the_plugins_loads_no_engine():
 def test_the_plugin_states_its_contract():
     assert (exporter.format, exporter.suffix, exporter.extra) == ("tflite", ".tflite", "tflite")
     assert exporter.schemes == ("fp16", "w8", "w8a8-dynamic", "w8a8")
-    assert BATCH["x"][0].name == "batch"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
-from ai_edge_quantizer.calibrator import Calibrator
 from ai_edge_quantizer.utils import qsv_utils
 from tflite_models import exported, load, module, quantized, reference, relative_l2, sample
 from torch import nn
@@ -14,8 +15,9 @@ from edgedl.errors import InvalidInput, InvalidTensor, Unsupported
 from edgedl.exporter import Program
 from edgedl.schemes import SCHEMES
 from edgedl.spec import TensorSpec
-from edgedl_tflite import exporter
+from edgedl_tflite import exporter, flatbuffer
 from edgedl_tflite import quantize as stage
+from edgedl_tflite.check import read_checked
 
 LARGEST_ERROR = {"fp16": 1e-3, "w8": 0.015, "w8a8-dynamic": 0.02, "w8a8": 0.06}
 KINDS = ["mlp", "cnn", "encoder"]
@@ -145,5 +147,28 @@ def test_weights_that_the_tool_keeps_outside_the_flatbuffer_are_read_back(tmp_pa
     assert exporter.describe(tmp_path / "q.tflite").bytes_by_dtype["int8"] == 2 * 256 * 1024
 
 
-def test_the_calibrator_is_the_tools_own():
-    assert stage.Calibrator is Calibrator
+def test_files_without_a_signature_are_quantized_under_their_tensor_names(tmp_path):
+    model = read_checked(exported("mlp"))
+    model.signatureDefs = []
+    (tmp_path / "old.tflite").write_bytes(flatbuffer.serialize(model))
+    feeds = [{"x": sample("mlp", 8)}]
+    exporter.quantize(tmp_path / "old.tflite", SCHEMES["w8a8"], lambda: feeds, tmp_path / "q.tflite")
+    assert load(tmp_path / "q.tflite").run({"x": sample("mlp", 2)})["y"].shape == (2, 8)
+
+
+def test_a_signature_in_another_order_than_the_tensors_keeps_its_names(tmp_path):
+    model = read_checked(exported("encoder"))
+    model.signatureDefs[0].outputs.reverse()
+    (tmp_path / "net.tflite").write_bytes(flatbuffer.serialize(model))
+    exporter.quantize(tmp_path / "net.tflite", SCHEMES["w8"], None, tmp_path / "q.tflite")
+    shapes = {name: a.shape for name, a in load(tmp_path / "q.tflite").run({"x": sample("encoder", 2)}).items()}
+    assert shapes == {"scores": (2, 4), "hidden": (2, 6, 16)}
+
+
+def test_several_signatures_are_refused(tmp_path):
+    model = read_checked(exported("mlp"))
+    model.signatureDefs = [model.signatureDefs[0], copy.deepcopy(model.signatureDefs[0])]
+    model.signatureDefs[1].signatureKey = "other"
+    (tmp_path / "net.tflite").write_bytes(flatbuffer.serialize(model))
+    with pytest.raises(Unsupported, match="2 signatures"):
+        exporter.quantize(tmp_path / "net.tflite", SCHEMES["w8"], None, tmp_path / "q.tflite")

@@ -1,0 +1,60 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgedl
+from edgedl import Artifact, Task
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def digits_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained weights of zoo:digits."""
+    path, score = edgedl.train("zoo:digits", tmp_path_factory.mktemp("digits"))
+    assert score is not None
+    assert score.value >= 0.97
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_onnx(digits_weights: Path) -> Artifact:
+    """The float ONNX artifact of the trained digits, read only."""
+    reference = edgedl.TaskReference("zoo:digits", str(digits_weights))
+    return edgedl.export(reference, ("onnx",), digits_weights.parent)[0]
+
+
+@pytest.fixture
+def linear_task() -> Task:
+    """y = relu(x W + b) with seeded weights and a dynamic batch."""
+    from torch import manual_seed, nn
+
+    def model() -> nn.Module:
+        manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    rows = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    return Task("linear", model, lambda: {"x": rows}, {"x": {0: "batch"}})
+
+
+@pytest.fixture(scope="session")
+def command() -> Run:
+    """Runs the installed `edgedl` command and gives exit code, stdout and stderr."""
+    program = Path(sys.executable).with_name("edgedl")
+
+    def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("EDGEDL_")}
+        return subprocess.run(
+            [program, *words], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=300
+        )
+
+    return run

@@ -1,0 +1,59 @@
+"""Every command of the README and of docs/ runs as it is written, page by page, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# file: (\S+)\n")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return [(match[1], match[2]) for match in BLOCK.finditer(page.read_text())]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_block_runs(page: Path, tmp_path: Path) -> None:
+    ran = 0
+    for language, text in blocks(page):
+        if language == "python" and (named := FILE.match(text)):
+            (tmp_path / named[1]).write_text(text)
+        if language == "sh":
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", text],
+                cwd=tmp_path,
+                env=environment(),
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            ran += 1
+    assert ran >= 1
+
+
+def test_make_and_the_commands_without_make_are_the_same() -> None:
+    makefile, readme = (ROOT / "Makefile").read_text(), (ROOT / "README.md").read_text()
+    for command in ("optimize zoo:digits -o quickstart", "python -m pytest"):
+        assert command in makefile
+        assert f".venv/bin/{'edgedl ' if 'optimize' in command else ''}{command}" in readme
+    for target in ("quickstart", "test"):
+        assert f"make {target} " in readme
+        assert re.search(rf"^{target}: setup$", makefile, re.MULTILINE)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

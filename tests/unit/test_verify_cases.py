@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgedl import Axis, Task
+from edgedl.errors import InvalidReference, InvalidTensor
+from edgedl.spec import Feeds, TensorSpec
+from edgedl.verify.cases import BATCHES, cases, real_inputs
+
+SPEC = (TensorSpec("x", ("batch", 2), "float32"),)
+
+
+def rows(count: int, start: float = 0) -> np.ndarray:
+    return start + np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+
+
+def task(**changes: Any) -> Task:
+    return replace(Task("t", lambda: None, lambda: {"x": rows(1)}), **changes)  # type: ignore[arg-type,return-value]
+
+
+def test_real_inputs_are_the_calibration_where_there_is_one() -> None:
+    batches, kind = real_inputs(task(calibration=lambda: ({"x": rows(2)} for _ in range(100))), SPEC)
+    assert (len(batches), kind) == (BATCHES, "calibration")
+
+
+@pytest.mark.parametrize(("synthetic", "kind"), [(True, "seeded"), (False, "example")])
+def test_real_inputs_without_calibration(synthetic: bool, kind: str) -> None:
+    batches, told = real_inputs(task(synthetic=synthetic, calibration=list), SPEC)
+    assert (told, len(batches)) == (kind, 1)
+
+
+@pytest.mark.parametrize("feeds", [{"y": rows(1)}, {"x": rows(1).astype(float)}, {"x": rows(1)[0]}, {}])
+def test_calibration_that_does_not_fit_is_refused(feeds: Feeds) -> None:
+    with pytest.raises(InvalidTensor, match="calibration inputs that the model does not take"):
+        real_inputs(task(calibration=lambda: [feeds]), SPEC)
+
+
+def test_calibration_that_raises_is_the_users_error() -> None:
+    def broken() -> Iterable[Feeds]:
+        raise FileNotFoundError("photos/")
+
+    with pytest.raises(InvalidReference, match=r"calibration raised FileNotFoundError: photos/ \(.*test_verify_cases"):
+        real_inputs(task(calibration=broken), SPEC)
+
+
+def test_every_dynamic_axis_at_its_ends() -> None:
+    axes = {"x": {0: Axis("batch", 1, 9), 1: Axis("time", 2, 4)}}
+    found = cases([{"x": rows(3)}], axes, SPEC)
+    assert list(found) == ["batch=1, time=2", "batch=3, time=2", "batch=9, time=4"]
+    assert [feeds["x"].shape for feeds in found.values()] == [(1, 2), (3, 2), (9, 4)]
+
+
+def test_batches_are_pooled_where_they_differ_in_rows_alone() -> None:
+    axes = {"x": {0: Axis("batch", 1, 4)}}
+    found = cases([{"x": rows(2)}, {"x": rows(2, 100)}, {"x": np.zeros((1, 3), np.float32)}], axes, SPEC)
+    assert np.array_equal(found["batch=4"]["x"], np.concatenate([rows(2), rows(2, 100)]))
+
+
+def test_static_models_get_batches_of_their_size() -> None:
+    found = cases([{"x": rows(3)}] * 6, {}, (TensorSpec("x", (1, 2), "float32"),))
+    assert [feeds["x"].shape for feeds in found.values()] == [(1, 2)] * 4
