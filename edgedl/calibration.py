@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -42,18 +44,20 @@ def from_source(source: str, specs: tuple[TensorSpec, ...]) -> Calibration:
 
 def read_arrays(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
     """The arrays of an .npz by name, or of an .npy for the only input; InvalidInput otherwise. No pickles."""
+    if not path.is_file():
+        raise InvalidInput(f"no such file: {path}")
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if not isinstance(loaded, np.ndarray):
+            with loaded:
+                return {name: np.asarray(loaded[name]) for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInput(f"{path} is not a NumPy .npy or .npz file of plain arrays: {error}") from error
-    if isinstance(loaded, np.ndarray):
-        if len(specs) != 1:
-            raise InvalidInput(
-                f"{path} holds one array and the model takes {', '.join(map(str, specs))}: save them with np.savez"
-            )
-        return {specs[0].name: loaded}
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
+    if len(specs) != 1:
+        raise InvalidInput(
+            f"{path} holds one array and the model takes {', '.join(map(str, specs))}: save them with np.savez"
+        )
+    return {specs[0].name: loaded}
 
 
 def random(specs: tuple[TensorSpec, ...], rows: int) -> Calibration:

@@ -45,7 +45,7 @@ def _runtime(name: str) -> Finding:
         return Finding(subject, "ABSENT", str(error))
     try:
         with IsolatedSession(_sum_model(kind), name, timeout=120) as session:
-            result = session.run({"a": np.float32([1]), "b": np.float32([2])})["sum"]
+            result = session.run({"a": np.array([1], np.float32), "b": np.array([2], np.float32)})["sum"]
             engine = session.engine
     except EdgedlError as error:
         return Finding(subject, "FAIL", str(error))

@@ -14,4 +14,4 @@ class Sum(torch.nn.Module):
 
 
 def task() -> Task:
-    return Task("sum", Sum, lambda: {"a": np.float32([1]), "b": np.float32([2])}, outputs=("sum",))
+    return Task("sum", Sum, lambda: {"a": np.array([1], np.float32), "b": np.array([2], np.float32)}, outputs=("sum",))

@@ -5,6 +5,7 @@ What a run has made stays; the same recipe on the same folder goes on where it w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgedl.quantizing import quantize
 from edgedl.recipe import Recipe
 from edgedl.reference import TaskReference
 from edgedl.report import Report, build, render
+from edgedl.report.verdict import MAX_DROP
 from edgedl.task import Progress
 from edgedl.training import train
 
@@ -79,7 +81,7 @@ def optimize(
         raise GateFailed("; ".join(run.refused.values()))
     said("measure, interleaved, each in a process of its own")
     record = _measured(run, progress)
-    report = build(run.artifacts, record, **({} if recipe.max_drop is None else {"max_drop": recipe.max_drop}))
+    report = build(run.artifacts, record, MAX_DROP if recipe.max_drop is None else recipe.max_drop)
     files = {
         "record.json": record.to_json(),
         "report.html": render(report, "html"),
@@ -117,18 +119,30 @@ def _trained(recipe: Recipe, folder: Path, said: Step, progress: Progress) -> Ta
 def _make_format(run: _Run, format: str) -> None:
     recipe, suffix = run.recipe, registry.exporter(format).suffix
     stem = run.reference.resolve().name
-    options = {"max_drop": recipe.max_drop, "force": True}
-    source = run.make(
-        f"{stem}{suffix}",
-        lambda: export(run.reference, [format], run.folder, channels_last=recipe.channels_last, **options)[0],
-    )
-    for scheme in recipe.schemes if source else ():
-        run.make(
-            f"{stem}.{scheme}{suffix}",
-            lambda scheme=scheme: quantize(
-                source, scheme, task=run.reference, calibration=recipe.calibration, samples=recipe.samples, **options
-            ),
-        )
+
+    def exported() -> Artifact:
+        return export(
+            run.reference,
+            [format],
+            run.folder,
+            channels_last=recipe.channels_last,
+            force=True,
+            max_drop=recipe.max_drop,
+        )[0]
+
+    source = run.make(f"{stem}{suffix}", exported)
+    if source is None:
+        return
+    for scheme in recipe.schemes:
+        run.make(f"{stem}.{scheme}{suffix}", functools.partial(_quantized, run, source, scheme))
+
+
+def _quantized(run: _Run, source: Artifact, scheme: str) -> Artifact:
+    recipe = run.recipe
+    return quantize(
+        source, scheme, task=run.reference, calibration=recipe.calibration, samples=recipe.samples,
+        max_drop=recipe.max_drop, force=True,
+    )  # fmt: skip
 
 
 def _measured(run: _Run, progress: Progress) -> BenchmarkRecord:

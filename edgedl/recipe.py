@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -60,7 +62,10 @@ class Recipe:
         for key, value in data.items():
             if not _fits(value, str(known[key])):
                 raise InvalidInput(f"{source}: {key} = {value!r} is a {type(value).__name__}, expected {known[key]}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        return cls(**values)
 
 
 def _value(value: Any) -> str:
@@ -69,13 +74,10 @@ def _value(value: Any) -> str:
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        import tomllib
-    except ImportError:
-        import tomli as tomllib
-    try:
-        return dict(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return dict(toml.loads(text))
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{source} is not TOML: {error}") from error
 
 

@@ -172,7 +172,8 @@ def quantize(array: Array, quantization: Quantization, dtype: np.dtype[Any]) -> 
     """Stored integers of real numbers: round(real / scale) + zero_point, clipped to the dtype."""
     limits = np.iinfo(dtype)
     stored = np.rint(array / quantization.scale) + quantization.zero_point
-    return np.clip(stored, limits.min, limits.max).astype(dtype)
+    clipped: Array = np.clip(stored, limits.min, limits.max).astype(dtype)
+    return clipped
 
 
 def dequantize(array: Array, quantization: Quantization) -> Array:

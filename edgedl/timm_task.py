@@ -41,9 +41,9 @@ def _timm() -> ModuleType:
 @functools.cache
 def _declare_torchvision_operators() -> torch.library.Library:
     """torchvision beside a CPU build of torch has no compiled operators, and stops on these two names; no model calls them."""
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     for name in [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "timm")]:
         del sys.modules[name]
     return library

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.calibrator import Calibrator
@@ -24,6 +25,7 @@ from edgedl_tflite.describe import specs
 from edgedl_tflite.quiet import quiet
 
 _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
+_PER_CHANNEL_VERSION = 12
 _NARROWER = {"int64": "int32", "float64": "float32"}
 
 
@@ -97,11 +99,28 @@ def _apply(name: str, content: bytes, scheme: Scheme, recipe: RecipeManager, ran
     return bytes(result.quantized_model)
 
 
+def _raise_versions(model: Any) -> None:
+    """Mark dynamic FULLY_CONNECTED with a scale per channel as version 12, which the tool leaves at 1.
+
+    Engines that do not know it then refuse the file; tflite-runtime 2.14 would give wrong outputs without a word.
+    """
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if flatbuffer.code_of(model, operator) != schema.BuiltinOperator.FULLY_CONNECTED:
+            continue
+        data, weights = (graph.tensors[index] for index in flatbuffer.numbers(operator.inputs)[:2])
+        scales = weights.quantization.scale if weights.quantization is not None else None
+        if data.type == schema.TensorType.FLOAT32 and scales is not None and len(scales) > 1:
+            entry = model.operatorCodes[operator.opcodeIndex]
+            entry.version = max(entry.version, _PER_CHANNEL_VERSION)
+
+
 def _restored(model: Any, original: Any) -> Any:
     """The quantized model under the original's names and order, with its dynamic axes."""
     inputs, outputs = names.names_of(original)
     names.sort_signature(model, inputs, outputs)
     names.apply(model, inputs, outputs)
+    _raise_versions(model)
     before = {flatbuffer.text(tensor.name): tensor for tensor in original.subgraphs[0].tensors}
     for tensor in model.subgraphs[0].tensors:
         same = before.get(flatbuffer.text(tensor.name))

@@ -13,6 +13,7 @@ from edgedl.errors import EngineFailed, InvalidArtifact, Unavailable
 
 _IDENTIFIER = b"TFL3"
 _CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(?:\s|$)")
+_NEWER = re.compile(r"builtin opcode '(\w+)' version '(\d+)'")
 _FLEX = re.compile(rb"Flex[A-Z]\w+")
 
 
@@ -59,4 +60,7 @@ def _refusal(path: Path, said: str) -> str:
     if "Select TensorFlow op" in said:
         flex = sorted({match.decode() for match in _FLEX.findall(path.read_bytes())})
         return f"{name} cannot load {path}: it needs TensorFlow's own operators ({', '.join(flex)}); convert it without them"
+    if newer := _NEWER.search(said):
+        needs = f"it needs version {newer[2]} of {newer[1]}, which this engine does not have"
+        return f"{name} cannot load {path}: {needs}; install a newer ai-edge-litert, or choose another scheme"
     return f"{name} cannot load {path}: {(said.strip() or 'no reason given').splitlines()[0]}"

@@ -29,7 +29,7 @@ def test_sources_npy_npz_and_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["none.npz", "folder"])
 def test_no_source(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InvalidInput, match="expected an .npz or .npy file"):
+    with pytest.raises(InvalidInput, match=r"expected an \.npz or \.npy file"):
         calibration.from_source(str(tmp_path / name), (X,))
 
 

@@ -182,6 +182,15 @@ def test_custom_operators_are_named(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+def test_an_operator_newer_than_the_engine_is_named(tmp_path):
+    model = read_checked(exported("mlp"))
+    model.operatorCodes[0].version = 99
+    path = tmp_path / "net.tflite"
+    path.write_bytes(flatbuffer.serialize(model))
+    with pytest.raises(EngineFailed, match="version 99 of FULLY_CONNECTED"):
+        load(path)
+
+
 def test_axes_of_one_name_have_one_length():
     specs = [TensorSpec("a", ("batch", 2), "float32"), TensorSpec("b", ("batch",), "float32")]
     _check(specs, [(3, 2), (3,)])

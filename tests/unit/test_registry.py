@@ -17,7 +17,7 @@ def test_the_built_ins_come_through_the_entry_points() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UnknownName, match="unknown format 'onx'.*did you mean 'onnx'"):
+    with pytest.raises(UnknownName, match=r"unknown format 'onx'.*did you mean 'onnx'"):
         registry.exporter("onx")
     with pytest.raises(UnknownName, match="unknown runtime 'tensorrt'"):
         registry.runtime("tensorrt")
