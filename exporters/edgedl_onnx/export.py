@@ -18,6 +18,7 @@ from onnx_ir.passes.common import NameFixPass
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line, user_line_of
+from edgedl_onnx.recurrent import with_operators
 
 OPSET = 20
 """Everything the exporter emits has kernels in every ONNX Runtime since 1.17 at this opset."""
@@ -54,7 +55,7 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
     torch.ops.aten.lstm.input._dispatch_cache.clear()  # a second LSTM or GRU would keep the first one's length
     torch.ops.aten.gru.input._dispatch_cache.clear()
     try:
-        return torch.export.export(program.module, arguments, dynamic_shapes=dynamic_shapes(program))
+        return torch.export.export(with_operators(program.module), arguments, dynamic_shapes=dynamic_shapes(program))
     except Exception as error:
         raise Unsupported(
             f"torch.export cannot trace {program.name}{_at(user_line_of(error))}: {_reason(error)}"

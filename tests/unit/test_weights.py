@@ -91,7 +91,7 @@ def test_files_that_are_no_weights(tmp_path: Path, name: str, content: bytes) ->
 
 
 def test_a_missing_file_and_a_foreign_suffix(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="no such weights file: .*edgedl train TASK"):
+    with pytest.raises(InvalidInput, match=r"no such weights file: .*edgedl train TASK"):
         weights.load_into(net(0), tmp_path / "w.pt")
     (tmp_path / "w.h5").touch()
     with pytest.raises(InvalidInput, match=r"expected \.safetensors or a torch checkpoint"):

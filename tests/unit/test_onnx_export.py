@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx_models import Function, Residual, floats, program, shapes, written
+from torch import nn
+
+from edgedl.errors import Unsupported
+from edgedl_onnx.export import OPSET, export
+
+
+def run(path: Path, **feeds: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return list(session.run(None, feeds))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "net.onnx"
+
+
+def test_dynamic_axes_are_kept_and_named(path: Path) -> None:
+    made = program(Residual(), {"image": floats(1, 3, 8, 8)}, {"image": {0: "batch", 2: "height"}})
+    model = written(path, made)
+    assert shapes(model.graph.input) == {"image": ["batch", 3, "height", 8]}
+    assert shapes(model.graph.output) == {"output": ["batch", 4]}
+    for batch, height in ((1, 8), (5, 20)):
+        image = floats(batch, 3, height, 8)
+        with torch.no_grad():
+            (want,) = made.module(torch.from_numpy(image))
+        assert np.allclose(run(path, image=image)[0], want.numpy(), atol=1e-5)
+
+
+def test_an_axis_shared_by_two_inputs_and_an_expression_of_it(path: Path) -> None:
+    module = Function(lambda m, a, b: torch.cat([m.linear(a), b]))
+    made = program(module, {"a": floats(3, 4), "b": floats(3, 4)}, {"a": {0: "rows"}, "b": {0: "rows"}})
+    model = written(path, made)
+    assert shapes(model.graph.input) == {"a": ["rows", 4], "b": ["rows", 4]}
+    assert shapes(model.graph.output) == {"output": ["2*rows", 4]}
+
+
+def test_one_file_that_the_checker_takes_and_no_paths_of_this_machine(path: Path) -> None:
+    model = written(path, program(Residual(), {"image": floats(1, 3, 8, 8)}))
+    onnx.checker.check_model(model, full_check=True)
+    assert [p.name for p in path.parent.iterdir()] == ["net.onnx"]
+    assert {entry.version for entry in model.opset_import if entry.domain == ""} == {OPSET}
+    assert b"/site-packages/" not in path.read_bytes()
+    assert str(Path(__file__).parent).encode() not in path.read_bytes()
+
+
+def test_the_same_program_gives_the_same_bytes(path: Path) -> None:
+    export(program(Residual(), {"image": floats(1, 3, 8, 8)}), path)
+    once = path.read_bytes()
+    torch.manual_seed(0)
+    module = Residual()
+    export(program(module, {"image": floats(1, 3, 8, 8)}), path)
+    export(program(module, {"image": floats(1, 3, 8, 8)}), path.with_name("again.onnx"))
+    assert path.read_bytes() == path.with_name("again.onnx").read_bytes()
+    assert len(once) == len(path.read_bytes())
+
+
+def test_channels_last(path: Path) -> None:
+    made = program(Residual(), {"image": floats(2, 3, 8, 6)}, {"image": {0: "batch"}}, channels_last=True)
+    model = written(path, made)
+    assert shapes(model.graph.input) == {"image": ["batch", 8, 6, 3]}
+    image = floats(3, 3, 8, 6)
+    with torch.no_grad():
+        (want,) = made.module(torch.from_numpy(image))
+    assert np.allclose(run(path, **made.laid_out({"image": image}))[0], want.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "outputs"),
+    [
+        (lambda m, x: {"logits": m.linear(x), "more": {"a": x * 2}}, {"x": floats(2, 4)}, ["logits", "more_a"]),
+        (lambda m, x: (m.linear(x), x), {"x": floats(2, 4)}, ["output_0", "output_1"]),
+        (lambda m, x: (lambda y: (y, y))(m.linear(x)), {"x": floats(2, 4)}, ["output_0", "output_1"]),
+        (lambda m, x: m.linear(x).argmax(1), {"x": floats(2, 4)}, ["output"]),
+        (lambda m, x: m.linear(x).sum(), {"x": floats(2, 4)}, ["output"]),
+        (lambda m, x, t: m.linear(x) * t, {"x": floats(2, 4), "t": np.array(3, np.float32)}, ["output"]),
+        (lambda m, n: m.linear.weight[n], {"n": np.array([0, 3, 1])}, ["output"]),
+        (lambda m, x, k: m.linear(x).masked_fill(k, 0), {"x": floats(2, 4), "k": floats(2, 4) > 0}, ["output"]),
+        (lambda m, linear, relu: torch.relu(m.linear(linear)) + relu, {"linear": floats(2, 4), "relu": floats(2, 4)}, ["output"]),
+        (lambda m, *x: m.linear(x[0]) + x[1] + x[2], {"a.b": floats(2, 4), "c/d e": floats(2, 4), "größe": floats(2, 4)}, ["output"]),
+        (lambda m, x, unused: m.linear(x), {"x": floats(2, 4), "unused": floats(1)}, ["output"]),
+    ],
+)  # fmt: skip
+def test_inputs_and_outputs_of_every_kind(path: Path, function: Any, inputs: Any, outputs: list[str]) -> None:
+    made = program(Function(function), inputs)
+    model = written(path, made)
+    assert [v.name for v in model.graph.input] == list(inputs)
+    assert [v.name for v in model.graph.output] == outputs
+    with torch.no_grad():
+        wanted = made.module(*map(torch.from_numpy, inputs.values()))
+    for got, want in zip(run(path, **inputs), wanted, strict=True):
+        assert (got.shape, got.dtype) == (tuple(want.shape), want.numpy().dtype)
+        assert np.allclose(got, want.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions(path: Path, dtype: torch.dtype) -> None:
+    x = floats(2, 4).astype(str(dtype).removeprefix("torch."))
+    made = program(nn.Linear(4, 3).to(dtype), {"x": x}, {"x": {0: "batch"}})
+    written(path, made)
+    assert run(path, x=x)[0].dtype == x.dtype
+
+
+def data_dependent(m: Function, x: torch.Tensor) -> torch.Tensor:
+    if x.sum() > 0:
+        return m.linear(x)  # type: ignore[no-any-return]
+    return x
+
+
+def singular_values(m: Function, x: torch.Tensor) -> torch.Tensor:
+    y = torch.relu(m.linear(x))
+    y = torch.sigmoid(y)
+    return torch.linalg.svdvals(y)  # the line that is wanted
+
+
+def fixes_the_axis(m: Function, x: torch.Tensor) -> torch.Tensor:
+    return m.linear(x).reshape(2, 2, 2)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("function", "axes", "said"),
+    [
+        (data_dependent, {}, rf"control flow depends on the values of a tensor.*|.*test_onnx_export\.py:{data_dependent.__code__.co_firstlineno + 1}"),
+        (fixes_the_axis, {"x": {0: "batch"}}, "axis declared dynamic is fixed to 2"),
+        (singular_values, {}, rf"no translation of the operator aten\._linalg_svd\.default in net \(.*test_onnx_export\.py:{singular_values.__code__.co_firstlineno + 3}\)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_written_is_named_with_its_line(path: Path, function: Any, axes: Any, said: str) -> None:
+    with pytest.raises(Unsupported, match=said) as caught:
+        export(program(Function(function), {"x": floats(2, 4)}, axes), path)
+    assert "\n" not in str(caught.value)
+    assert "edgedl_onnx" not in str(caught.value)
+    assert not path.exists()
+
+
+def test_nothing_is_printed(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    module = Function(lambda m, x: (print("forward"), m.linear(x))[1])
+    made = program(module, {"x": floats(2, 4)})
+    capfd.readouterr()
+    export(made, path)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_second_lstm_keeps_its_own_length(path: Path) -> None:
+    """torch's dispatch cache would give the second one the time axis of the first."""
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(4, 5, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x)[0][:, -1]  # type: ignore[no-any-return]
+
+    for time in (6, 9):
+        made = program(Last(), {"x": floats(2, time, 4)}, {"x": {0: "batch"}})
+        model = written(path, made)
+        assert shapes(model.graph.input) == {"x": ["batch", time, 4]}
+        with torch.no_grad():
+            (want,) = made.module(torch.from_numpy(floats(3, time, 4)))
+        assert np.allclose(run(path, x=floats(3, time, 4))[0], want.numpy(), atol=1e-5)
