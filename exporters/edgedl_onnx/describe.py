@@ -26,8 +26,9 @@ def describe(path: Path) -> Description:
     model = read(path)
     try:
         return _describe(model)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise InvalidArtifact(f"{path} is a damaged ONNX model: {error}") from error
+    except (ValueError, KeyError, IndexError, TypeError, onnx.shape_inference.InferenceError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InvalidArtifact(f"{path} is a damaged ONNX model: {said}") from error
 
 
 def _describe(model: onnx.ModelProto) -> Description:

@@ -10,14 +10,17 @@ import torch
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line, user_line_of
+from edgedl_tflite.quiet import quiet
 
 _NOT_LOWERED = "Lowering not found: "
+_EFFECTS = "input tokens"
+_EFFECT = "with_effects"
 _WAY_OUT = "replace it in the model, or export to ONNX"
 
 
 def explain(program: Program, error: Exception, chatter: str) -> Unsupported:
     """The Unsupported to raise for what torch.export or litert-torch raised; the converter's own words end it."""
-    node = _failing_node(error)
+    node = _effect_node(program) if _EFFECTS in str(error) else _failing_node(error)
     if node is not None:
         return Unsupported(_about_node(node, error))
     line = user_line_of(error)
@@ -28,14 +31,14 @@ def explain(program: Program, error: Exception, chatter: str) -> Unsupported:
 def _about_node(node: torch.fx.Node, error: Exception) -> str:
     line = user_line(node.meta.get("stack_trace"))
     subject = f"the operator {_target(node)}{f' at {line}' if line else ''}"
-    if _NOT_LOWERED in str(error):
+    if _NOT_LOWERED in str(error) or _EFFECTS in str(error):
         return f"{subject} has no TFLite counterpart: {_WAY_OUT}"
     return f"{subject} cannot be converted to TFLite ({_first_line(error)}): {_WAY_OUT}"
 
 
 def _target(node: torch.fx.Node) -> str:
     """`aten._linalg_svd`, without the overload."""
-    name = str(node.target)
+    name = str(node.args[1] if str(node.target) == _EFFECT else node.target)
     return name.rpartition(".")[0] if name.count(".") > 1 else name
 
 
@@ -50,6 +53,14 @@ def _failing_node(error: BaseException) -> torch.fx.Node | None:
             found = _node_of(trace.tb_frame.f_locals) or found
         trace = trace.tb_next
     return found
+
+
+def _effect_node(program: Program) -> torch.fx.Node | None:
+    """The operator that gives no value but checks one at run time, as torch.linalg.inv does: TFLite has none."""
+    arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
+    with quiet():
+        nodes = torch.export.export(program.module, arguments).run_decompositions().graph.nodes
+    return next((node for node in nodes if str(node.target) == _EFFECT), None)
 
 
 def _node_of(variables: dict[str, Any]) -> torch.fx.Node | None:

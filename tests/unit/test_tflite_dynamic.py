@@ -8,9 +8,11 @@ import torch
 from tflite_models import BATCH, exported, load, module, quantized, reference, sample, worst
 from torch import nn
 
-from edgedl.errors import Unsupported
+from edgedl.artifact import Artifact, Manifest
+from edgedl.errors import EdgedlError, Unsupported
 from edgedl.exporter import Program
-from edgedl.spec import Axis, resize
+from edgedl.spec import Axis, TensorSpec, resize
+from edgedl_litert import runtime
 from edgedl_tflite import exporter
 from edgedl_tflite.family import Family, Varying, tracing_pairs
 
@@ -62,6 +64,28 @@ def test_batch_and_time_together(tmp_path):
     axes = {"x": {0: Axis("batch"), 1: Axis("time", 1, 32)}}
     lengths = [{"batch": 1, "time": 1}, {"batch": 3, "time": 30}, {"batch": 16, "time": 2}]
     _check(tmp_path, Tokens(), np.random.default_rng(0).standard_normal((2, 5, 8)).astype(np.float32), axes, lengths)
+
+
+class Masked(nn.Module):
+    def forward(self, x, mask):
+        return ((x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True),)
+
+
+def test_two_inputs_share_an_axis(tmp_path):
+    batch, time = Axis("batch"), Axis("time")
+    axes = {"x": {0: batch, 1: time}, "mask": {0: batch, 1: time}}
+    generator = np.random.default_rng(0)
+    feeds = {"x": generator.standard_normal((2, 3, 4)).astype(np.float32), "mask": np.ones((2, 3), np.float32)}
+    exporter.export(Program("net", Masked().eval(), feeds, ("y",), axes), tmp_path / "net.tflite")
+    specs = [TensorSpec("x", ("batch", "time", 4), "float32"), TensorSpec("mask", ("batch", "time"), "float32")]
+    outputs = (TensorSpec("y", ("batch", 4), "float32"),)
+    manifest = Manifest("net", "tflite", "fp32", tuple(specs), outputs, 0, "")
+    session = runtime.load(Artifact(tmp_path / "net.tflite", manifest), "cpu", 1)
+    for setting in ({"batch": 1, "time": 1}, {"batch": 4, "time": 9}):
+        feed = resize(feeds, axes, setting)
+        assert worst(session.run(feed), reference(Masked(), *feed.values())) <= 1e-5
+    with pytest.raises(EdgedlError, match="'time'"):
+        session.run({"x": np.ones((2, 3, 4), np.float32), "mask": np.ones((2, 1), np.float32)})
 
 
 class Recurrent(nn.Module):

@@ -96,6 +96,11 @@ class Svd(nn.Module):
         return (torch.linalg.svd(x)[1],)
 
 
+class Inverse(nn.Module):
+    def forward(self, x):
+        return (torch.linalg.inv(x),)
+
+
 class Branch(nn.Module):
     def forward(self, x):
         if x.sum() > 0:
@@ -109,7 +114,12 @@ def _line_of(cls, text):
 
 
 @pytest.mark.parametrize(
-    ("cls", "text", "words"), [(Svd, "svd", "aten._linalg_svd"), (Branch, "if x.sum", "values of a tensor")]
+    ("cls", "text", "words"),
+    [
+        (Svd, "svd", "aten._linalg_svd"),
+        (Inverse, "inv", "aten._linalg_check_errors"),
+        (Branch, "if x.sum", "values of a tensor"),
+    ],
 )
 def test_refusals_name_the_operator_and_the_users_line(tmp_path, cls, text, words):
     refused = Program("net", cls().eval(), {"x": np.ones((3, 3), np.float32)}, ("y",))

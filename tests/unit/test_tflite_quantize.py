@@ -169,7 +169,9 @@ def test_a_signature_in_another_order_than_the_tensors_keeps_its_names(tmp_path)
 def test_engines_without_dynamic_ranges_per_channel_refuse_the_file(scheme, version):
     """tflite-runtime 2.14 took version 1 and gave wrong outputs."""
     model = read_checked(quantized("mlp", scheme))
-    codes = {o.opcodeIndex for o in model.subgraphs[0].operators if flatbuffer.operator_name(model, o) == "FULLY_CONNECTED"}
+    codes = {
+        o.opcodeIndex for o in model.subgraphs[0].operators if flatbuffer.operator_name(model, o) == "FULLY_CONNECTED"
+    }
     versions = [model.operatorCodes[index].version for index in codes]
     assert max(versions) >= version and (version == 12 or max(versions) < 12)
 
