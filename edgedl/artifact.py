@@ -24,8 +24,19 @@ FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
 
 
 @dataclass(frozen=True)
+class State:
+    """What a step model carries: the output of one run is the input of the next; zero at the start."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """What is known of a model file. `evidence` is what verification measured; see edgedl.verify.Evidence."""
+    """What is known of a model file. `evidence` is what verification measured; see edgedl.verify.Evidence.
+
+    states: of a step model, in the order of its inputs.
+    """
 
     name: str
     format: str
@@ -35,6 +46,7 @@ class Manifest:
     size: int
     sha256: str
     opset: int | None = None
+    states: tuple[State, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -52,7 +64,8 @@ class Manifest:
             if odd := [key for key, kind in _KINDS.items() if not isinstance(data.get(key), kind)]:
                 raise ValueError(f"{odd[0]!r} is {data.get(odd[0])!r}")
             inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
-            return cls(inputs=inputs, outputs=outputs, **data)
+            states = tuple(State(**item) for item in data.pop("states"))
+            return cls(inputs=inputs, outputs=outputs, states=states, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgedl import tensorfile
+from edgedl.adapter import Adapter, Direct
 from edgedl.artifact import Artifact, Manifest, golden_path, manifest_path
 from edgedl.errors import EngineFailed, GateFailed, InvalidArtifact, InvalidTensor
 from edgedl.exporter import Exporter, Program
@@ -42,7 +43,7 @@ class Reference:
     """The original that artifacts are held against.
 
     predict: the original itself. batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
-    layout: task inputs as the artifact takes them. program: the torch program, where there is one: it finds culprits.
+    adapter: how task inputs become runs of the artifact. program: what is exported, where there is such a thing.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Reference:
     kind: str
     axes: DynamicAxes
     evaluate: Callable[[Predict], Score] | None = None
-    layout: Callable[[Feeds], dict[str, Array]] = dict
+    adapter: Adapter = field(default_factory=Direct)
     program: Program | None = None
 
 
@@ -77,7 +78,7 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
             inputs = _cases(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)
             manifest = _manifest(staged, session, claim, evidence)
-            golden = _golden(session, claim.reference.layout(next(iter(inputs.values()))))
+            golden = _golden(session, claim.reference.adapter.first_run(next(iter(inputs.values()))))
     except (EngineFailed, InvalidArtifact, InvalidTensor) as failure:
         _set_aside(staged, target)
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
@@ -105,9 +106,10 @@ def _check_names(session: Session, program: Program | None) -> None:
 
 def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs: Mapping[str, Feeds]) -> Evidence:
     """All cases and the score of one session against the reference, under the scheme's tolerance."""
+    adapter = reference.adapter
     return prove(
-        session, reference.predict, inputs, scheme.tolerance, reference.evaluate,
-        layout=reference.layout, reference_name=reference.name, inputs=reference.kind,
+        adapter.through(session), reference.predict, inputs, scheme.tolerance, reference.evaluate,
+        reference_name=reference.name, engine=session.engine, inputs=reference.kind, drift=adapter.drift,
     )  # fmt: skip
 
 
@@ -120,7 +122,7 @@ def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) 
     return Manifest(
         claim.name, claim.exporter.format, claim.scheme.name,
         _axis_names(session.inputs, claim.reference), session.outputs,
-        staged.stat().st_size, sha256(staged), described.opset,
+        staged.stat().st_size, sha256(staged), described.opset, claim.reference.adapter.states,
         {**claim.provenance, "versions": versions()}, evidence.to_dict(),
     )  # fmt: skip
 
@@ -173,7 +175,9 @@ def _culprit(staged: Path, claim: Claim, feeds: Feeds) -> str:
         return ""
     tolerance = claim.scheme.tolerance.relative_rms
     try:
-        culprit = find_culprit(claim.reference.program, claim.exporter, staged, feeds, tolerance)
+        culprit = find_culprit(
+            claim.reference.program, claim.exporter, staged, claim.reference.adapter.program_run(feeds), tolerance
+        )
     except Exception as error:  # the explanation must not hide what it explains
         return f" (where it diverges could not be found: {type(error).__name__})"
     return f"; {culprit}" if culprit else ""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from edgedl import registry
+from edgedl.adapter import Direct
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import InvalidArtifact
@@ -19,6 +20,7 @@ from edgedl.program import program_of
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES, Scheme
 from edgedl.spec import Array, Feeds
+from edgedl.streaming import step_program
 from edgedl.task import Predict, Task
 from edgedl.verify.cases import real_inputs
 
@@ -32,29 +34,32 @@ def export(
     out: str | Path = ".",
     *,
     channels_last: bool = False,
+    streaming: bool = False,
     force: bool = False,
     max_drop: float | None = None,
     said: Callable[[str], None] = lambda step: None,
 ) -> list[Artifact]:
     """Write `out/NAME.onnx`, `out/NAME.tflite`..., each proven against eager torch, and return them in the order of `to`.
 
-    channels_last: inputs of rank 4 become NHWC. force: write over what is there. max_drop: the largest loss of the task's
+    channels_last: inputs of rank 4 become NHWC. streaming: one step of a recurrent network, `NAME.step.onnx`.
+    force: write over what is there. max_drop: the largest loss of the task's
     score that passes, in its own unit (default: the scheme's). said: told of each step before it begins.
     Raises Unsupported for what a format cannot carry, OutputExists, and GateFailed for what could not be proven.
     """
     exporters = [registry.exporter(name) for name in dict.fromkeys(to)]
     resolved, provenance = resolve(task)
     out = make_folder(Path(out))
-    targets = [out / f"{resolved.name}{exporter.suffix}" for exporter in exporters]
+    name = f"{resolved.name}.step" if streaming else resolved.name
+    targets = [out / f"{name}{exporter.suffix}" for exporter in exporters]
     if not force:
         refuse_existing(*targets)
-    reference = torch_reference(resolved, channels_last)
+    reference = torch_reference(resolved, channels_last, streaming)
     assert reference.program
-    provenance = {**provenance, "channels_last": channels_last}
+    provenance = {**provenance, "channels_last": channels_last, "streaming": streaming}
     artifacts = []
     for exporter, target in zip(exporters, targets, strict=True):
         said(f"export {target.name}")
-        claim = Claim(resolved.name, exporter, with_max_drop(SCHEMES["fp32"], max_drop), reference, provenance)
+        claim = Claim(name, exporter, with_max_drop(SCHEMES["fp32"], max_drop), reference, provenance)
         artifacts.append(_export_one(reference.program, target, claim))
     return artifacts
 
@@ -95,14 +100,15 @@ def left_by(path: Path, reference: TaskReference) -> Artifact | None:
     return artifact if same else None
 
 
-def torch_reference(task: Task, channels_last: bool = False) -> Reference:
+def torch_reference(task: Task, channels_last: bool = False, streaming: bool = False) -> Reference:
     """The task in eager torch on the CPU, as the original that artifacts are held against."""
-    program = program_of(task, task.model(), channels_last)
-    batches, kind = real_inputs(task, program.input_specs())
+    whole = program_of(task, task.model(), channels_last)
+    batches, kind = real_inputs(task, whole.input_specs())
     name = f"torch {torch.__version__}"
-    return Reference(
-        name, eager(program), batches, kind, program.dynamic_axes, task.evaluate, program.laid_out, program
-    )
+    if not streaming:
+        return Reference(name, eager(whole), batches, kind, whole.dynamic_axes, task.evaluate, Direct(whole), whole)
+    step = step_program(whole)
+    return Reference(name, eager(whole), batches, kind, step.axes(), task.evaluate, step, step.program)
 
 
 def eager(program: Program) -> Predict:

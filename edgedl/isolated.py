@@ -51,6 +51,7 @@ class IsolatedSession(Session):
             self.close()
             raise
         self.load_seconds: float = reply["load_seconds"]
+        self.states = source.manifest.states if isinstance(source, Artifact) and source.manifest else ()
         super().__init__(_specs(reply["inputs"]), _specs(reply["outputs"]), reply["engine"], reply["device"])
 
     def ask(self, do: str, feeds: Feeds | None = None, **request: Any) -> worker.Reply:

@@ -20,6 +20,7 @@ from edgedl.exporting import Subject, export, left_by, resolve, torch_reference,
 from edgedl.files import make_folder, refuse_existing, sha256, staging
 from edgedl.isolated import IsolatedSession
 from edgedl.reference import TaskReference
+from edgedl.runtime import load
 from edgedl.schemes import Scheme
 from edgedl.schemes import scheme as scheme_called
 from edgedl.spec import TensorSpec
@@ -60,9 +61,9 @@ def quantize(
     data, origin = _calibration(wanted, original, calibration, described, samples, random_calibration)
     given = sources.from_source(calibration, described) if calibration else None
     with _reference(source, original, given) as reference, staging(folder) as stage:
-        laid_out = _prepared(data, reference, described, samples)
+        runs = _prepared(source, data, reference, samples)
         provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
-        _write(exporter, source, wanted, laid_out, stage / target.name)
+        _write(exporter, source, wanted, runs, stage / target.name)
         return deliver(stage / target.name, folder, Claim(_stem(source), exporter, wanted, reference, provenance))
 
 
@@ -100,7 +101,7 @@ def _stem(source: Artifact) -> str:
 
 def _provenance(source: Artifact) -> dict[str, Any]:
     kept = dict(source.manifest.provenance) if source.manifest else {}
-    return {key: kept[key] for key in ("task", "weights_sha256", "channels_last") if key in kept}
+    return {key: kept[key] for key in ("task", "weights_sha256", "channels_last", "streaming") if key in kept}
 
 
 def original_of(source: Artifact, task: Subject | None) -> Task | None:
@@ -122,6 +123,12 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
     return resolved
 
 
+def made_how(source: Artifact) -> dict[str, bool]:
+    """The options of `torch_reference` that the artifact was exported with."""
+    told = source.manifest.provenance if source.manifest else {}
+    return {option: bool(told.get(option)) for option in ("channels_last", "streaming")}
+
+
 def _beside(reference: TaskReference, folder: Path) -> TaskReference:
     """The weights may have moved along with the artifact; their checksum tells whether they are the same."""
     if not reference.weights or Path(reference.weights).is_file():
@@ -133,8 +140,7 @@ def _beside(reference: TaskReference, folder: Path) -> TaskReference:
 def _reference(source: Artifact, task: Task | None, given: Calibration | None) -> Any:
     """A context that gives the Reference: eager torch, or the float artifact itself, on the inputs given, in a process of its own."""
     if task is not None:
-        layout = bool(source.manifest and source.manifest.provenance.get("channels_last"))
-        return nullcontext(torch_reference(task, layout))
+        return nullcontext(torch_reference(task, **made_how(source)))
     return _artifact_reference(source, given)
 
 
@@ -167,12 +173,12 @@ def _calibration(
     )
 
 
-def _prepared(
-    data: Calibration | None, reference: Reference, specs: tuple[TensorSpec, ...], samples: int
-) -> Calibration | None:
+def _prepared(source: Artifact, data: Calibration | None, reference: Reference, samples: int) -> Calibration | None:
+    """Every run of the float artifact over the calibration inputs."""
     if data is None:
         return None
-    return sources.prepared(lambda: (reference.layout(feeds) for feeds in data()), specs, samples)
+    session = load(source)
+    return sources.prepared(lambda: reference.adapter.runs(data(), session), session.inputs, samples)
 
 
 def _write(exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibration | None, path: Path) -> None:

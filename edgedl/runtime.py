@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgedl import registry
-from edgedl.artifact import Artifact
+from edgedl.artifact import Artifact, State
 from edgedl.errors import EngineFailed, InvalidTensor, Unavailable
 from edgedl.reference import TaskReference
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
@@ -30,6 +30,9 @@ class Session(ABC):
     ) -> None:
         self.inputs, self.outputs, self.engine, self.device = inputs, outputs, engine, device
 
+    states: tuple[State, ...] = ()
+    """What a step model carries; `load` takes it from the manifest."""
+
     @abstractmethod
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
         """Run arrays of exactly the specified names, dtypes and shapes; thread-safe."""
@@ -47,6 +50,8 @@ class Session(ABC):
             accepted = accept(feeds, self.inputs)
             try:
                 return self._invoke(accepted)
+            except InvalidTensor:
+                raise
             except Exception:
                 raise EngineFailed(f"{self.engine} could not run the model: {_first_line(refusal)}") from refusal
 
@@ -56,6 +61,12 @@ class Session(ABC):
             raise InvalidTensor(f"expected {len(self.inputs)} inputs ({_names(self.inputs)}), got {len(arrays)}")
         outputs = self.run({spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)})
         return tuple(outputs[spec.name] for spec in self.outputs)
+
+    def stream(self, initial: Feeds | None = None) -> Stream:
+        """A sequence fed step by step; `initial` gives states other than zero. InvalidTensor if this is no step model."""
+        if not self.states:
+            raise InvalidTensor("this is no step model: write one with edgedl export --streaming")
+        return Stream(self, self.states, initial)
 
     def close(self) -> None:  # noqa: B027 - most engines have nothing to release
         """Release the engine; the session cannot run afterwards."""
@@ -67,6 +78,44 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Stream:
+    """Runs a step model over a sequence, and carries its states from each step to the next."""
+
+    def __init__(self, session: Session, states: tuple[State, ...], initial: Feeds | None = None) -> None:
+        self._session, self._pairs = session, states
+        self.reset(initial)
+
+    def reset(self, initial: Feeds | None = None) -> None:
+        """Begin a new sequence. InvalidTensor for a state of another name."""
+        self.states = dict(initial or {})
+        if unknown := self.states.keys() - {state.input for state in self._pairs}:
+            known = ", ".join(state.input for state in self._pairs)
+            raise InvalidTensor(f"no state {min(unknown)!r}: the model carries {known}")
+
+    def __call__(self, feeds: Feeds) -> dict[str, Array]:
+        """The outputs of one step, from its inputs; the states are no business of the caller."""
+        outputs = self._session.run({**self._zeros(feeds), **self.states, **feeds})
+        self.states = {state.input: outputs.pop(state.output) for state in self._pairs}
+        return outputs
+
+    def _zeros(self, feeds: Feeds) -> dict[str, Array]:
+        """The states at the start, with the lengths of the dynamic axes that the feeds show; none after the first step."""
+        specs = {spec.name: spec for spec in self._session.inputs}
+        missing = [specs[state.input] for state in self._pairs if state.input not in self.states]
+        if not missing:
+            return {}
+        lengths = {
+            d: n
+            for name in feeds
+            if name in specs
+            for d, n in zip(specs[name].shape, np.shape(feeds[name]), strict=False)
+        }
+        return {
+            s.name: np.zeros([d if isinstance(d, int) else lengths.get(d, 1) for d in s.shape], np.float32)
+            for s in missing
+        }
 
 
 class Runtime(Protocol):
@@ -94,7 +143,10 @@ def load(
     source = as_source(source)
     if threads is not None and threads < 1:
         raise InvalidTensor(f"threads={threads}: expected 1 or more")
-    return _runtime_for(source, runtime).load(source, device, threads)
+    session = _runtime_for(source, runtime).load(source, device, threads)
+    if isinstance(source, Artifact) and source.manifest:
+        session.states = source.manifest.states
+    return session
 
 
 def as_source(source: str | Path | Source) -> Source:

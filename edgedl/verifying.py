@@ -10,7 +10,7 @@ from edgedl.delivery import prove_session
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.exporting import Subject, torch_reference, with_max_drop
 from edgedl.isolated import IsolatedSession
-from edgedl.quantizing import original_of
+from edgedl.quantizing import made_how, original_of
 from edgedl.schemes import SCHEMES
 from edgedl.verify import Evidence, find_culprit
 from edgedl.verify.cases import cases
@@ -30,15 +30,15 @@ def verify(
             f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME"
         )
     scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
-    layout = bool(source.manifest and source.manifest.provenance.get("channels_last"))
-    reference = torch_reference(original, layout)
+    reference = torch_reference(original, **made_how(source))
     with IsolatedSession(source, runtime) as session:
         inputs = cases(reference.batches, reference.axes, session.inputs)
         evidence = prove_session(session, reference, scheme, inputs)
     if not evidence.passed:
         assert reference.program
+        feeds = reference.adapter.program_run(next(iter(inputs.values())))
         tolerance = scheme.tolerance.relative_rms
         exporter = registry.exporter(source.format)
-        culprit = find_culprit(reference.program, exporter, source.path, next(iter(inputs.values())), tolerance)
+        culprit = find_culprit(reference.program, exporter, source.path, feeds, tolerance)
         raise GateFailed(f"{source.path} is not proven: {evidence.failures[0]}" + (f"; {culprit}" if culprit else ""))
     return evidence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from edgedl.cli import options, output
@@ -13,18 +15,11 @@ from edgedl.reference import TaskReference
 @options.formats
 @options.out
 @click.option("--channels-last", is_flag=True, help="Inputs of rank 4 are NHWC in the file.")
+@click.option("--streaming", is_flag=True, help="One step of a recurrent network, its states as inputs and outputs.")
 @options.max_drop
 @options.force
 @options.as_json
-def command(
-    task: TaskReference,
-    formats: tuple[str, ...],
-    out: str,
-    channels_last: bool,
-    max_drop: float | None,
-    force: bool,
-    as_json: bool,
-) -> None:
+def command(task: TaskReference, formats: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Write TASK as ONNX, TFLite or both; each file is loaded in a clean process and held against the original.
 
     TASK is net.py:NAME, package.module:NAME, zoo:NAME, timm:NAME or a .pt2 file, where NAME is an edgedl.Task,
@@ -34,20 +29,13 @@ def command(
     Examples:
       edgedl export zoo:digits --weights digits.safetensors --to onnx --to tflite -o out
       edgedl export net.py:Net --input x=1x3x64x64:float32 --dynamic x:0=batch
+      edgedl export speech.py:task --streaming --dynamic x:1=time -o out
       edgedl export timm:mobilenetv2_050 --input x=1x3x96x96:float32 --to tflite
     """
     from edgedl.exporting import export
 
     with output.working():
-        artifacts = export(
-            task,
-            formats or ("onnx",),
-            out,
-            channels_last=channels_last,
-            force=force,
-            max_drop=max_drop,
-            said=output.note,
-        )
+        artifacts = export(task, formats or ("onnx",), said=output.note, **given)
     if as_json:
         output.print_json([output.artifact_json(artifact) for artifact in artifacts])
         return

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from edgedl.batching import batched
 from edgedl.errors import EdgedlError, InvalidReference
-from edgedl.runtime import Session
 from edgedl.schemes import Tolerance
 from edgedl.source_lines import described
-from edgedl.spec import Array, Feeds
+from edgedl.spec import Feeds
 from edgedl.task import Predict, Score
 from edgedl.verify.parity import Parity, compare
+
+Drift = tuple[tuple[int, float], ...]
+"""(step, relative RMS error of that step) along the longest sequence of a step model"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Evidence:
     parity: tuple[Parity, ...]
     score: ScoreDrop | None
     failures: tuple[str, ...]
+    drift: Drift = ()
 
     @property
     def passed(self) -> bool:
@@ -55,28 +57,25 @@ class Evidence:
 
 
 def prove(
-    session: Session,
+    candidate: Predict,
     reference: Predict,
     cases: Mapping[str, Feeds],
     tolerance: Tolerance,
     evaluate: Callable[[Predict], Score] | None = None,
     *,
-    layout: Callable[[Feeds], dict[str, Array]] = dict,
     reference_name: str,
+    engine: str,
     inputs: str,
+    drift: Callable[[Feeds, Feeds], Drift] = lambda got, want: (),
 ) -> Evidence:
-    """Run every case and the score through the session and the reference. `layout` turns task inputs into the session's."""
-
-    def candidate(feeds: Feeds) -> dict[str, Array]:
-        return batched(session.run, session.inputs)(layout(feeds))
-
-    parity = tuple(
-        p for case, feeds in cases.items() for p in _held(case, candidate(feeds), reference(feeds), tolerance)
-    )
+    """Run every case and the score through the candidate and the reference, both over task inputs; the last case drifts."""
+    parity: list[Parity] = []
+    for case, feeds in cases.items():
+        got, want = candidate(feeds), reference(feeds)
+        parity += _held(case, got, want, tolerance)
     score = score_drop(_scored(evaluate, reference), _scored(evaluate, candidate)) if evaluate else None
-    return Evidence(
-        reference_name, session.engine, inputs, tolerance, parity, score, _failures(parity, score, tolerance)
-    )
+    failures = _failures(tuple(parity), score, tolerance)
+    return Evidence(reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want))
 
 
 def _scored(evaluate: Callable[[Predict], Score], predict: Predict) -> Score:

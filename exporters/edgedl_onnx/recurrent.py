@@ -52,6 +52,8 @@ class OnnxRecurrent(nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.kind = _KINDS[type(layer)]
+        self.hidden_size: int
+        self.num_layers: int
         for setting in _SETTINGS:
             setattr(self, setting, getattr(layer, setting))
         self.directions = 2 if layer.bidirectional else 1
@@ -69,7 +71,7 @@ class OnnxRecurrent(nn.Module):
         time_first = self._time_first(sequence, batched)
         states = self._states(state, batched)
         finals = []
-        for number in range(int(self.num_layers)):
+        for number in range(self.num_layers):
             time_first, *final = self._layer(time_first, states, number)
             finals.append(final)
         last = [torch.cat(parts) for parts in zip(*finals, strict=True)]
@@ -100,7 +102,7 @@ class OnnxRecurrent(nn.Module):
         """One layer: [time, batch, features] -> the same with directions x hidden features, and its final states."""
         rows = slice(number * self.directions, (number + 1) * self.directions)
         weights = [getattr(self, f"{letter}{number}") for letter in "WRB"]
-        time, batch, hidden = x.shape[0], x.shape[1], int(self.hidden_size)
+        time, batch, hidden = x.shape[0], x.shape[1], self.hidden_size
         final = (self.directions, batch, hidden)
         shapes = [(time, *final), final, final][: 3 if self.kind == "LSTM" else 2]
         every, *finals = torch.onnx.ops.symbolic_multi_out(

@@ -101,7 +101,7 @@ def test_the_first_diverging_tensor_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linear_task: Task
 ) -> None:
     use(monkeypatch, Broken(wrong_numbers))
-    with pytest.raises(GateFailed, match="linear.* is the first tensor that diverges"):
+    with pytest.raises(GateFailed, match=r"linear.* is the first tensor that diverges"):
         edgedl.export(linear_task, ("onnx",), tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_calibration_of_another_dtype_is_refused_before_anything_is_made(tmp_p
     from dataclasses import replace
 
     task = replace(linear_task, calibration=lambda: [{"x": np.zeros((2, 4))}])
-    with pytest.raises(InvalidTensor, match="calibration inputs .*float64"):
+    with pytest.raises(InvalidTensor, match=r"calibration inputs .*float64"):
         edgedl.export(task, ("onnx",), tmp_path / "out")
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
 
