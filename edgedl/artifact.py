@@ -46,9 +46,9 @@ class Manifest:
     size: int
     sha256: str
     opset: int | None = None
-    states: tuple[State, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    states: tuple[State, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -64,7 +64,7 @@ class Manifest:
             if odd := [key for key, kind in _KINDS.items() if not isinstance(data.get(key), kind)]:
                 raise ValueError(f"{odd[0]!r} is {data.get(odd[0])!r}")
             inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
-            states = tuple(State(**item) for item in data.pop("states"))
+            states = tuple(State(**item) for item in data.pop("states", ()))
             return cls(inputs=inputs, outputs=outputs, states=states, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error

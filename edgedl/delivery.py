@@ -22,8 +22,9 @@ from edgedl.runtime import Session, accept
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, DynamicAxes, Feeds, TensorSpec
 from edgedl.task import Predict, Score
-from edgedl.verify import Evidence, find_culprit, prove
+from edgedl.verify import Evidence, prove
 from edgedl.verify.cases import cases
+from edgedl.verify.culprit import find_culprit
 
 _VERSIONS = (
     "edgedl",
@@ -42,12 +43,13 @@ _VERSIONS = (
 class Reference:
     """The original that artifacts are held against.
 
-    predict: the original itself. batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
+    predict: the original itself. example: the task inputs that become golden vectors. batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
     adapter: how task inputs become runs of the artifact. program: what is exported, where there is such a thing.
     """
 
     name: str
     predict: Predict
+    example: dict[str, Array]
     batches: list[dict[str, Array]]
     kind: str
     axes: DynamicAxes
@@ -78,7 +80,7 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
             inputs = _cases(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)
             manifest = _manifest(staged, session, claim, evidence)
-            golden = _golden(session, claim.reference.adapter.first_run(next(iter(inputs.values()))))
+            golden = _golden(session, claim.reference.adapter.first_run(claim.reference.example))
     except (EngineFailed, InvalidArtifact, InvalidTensor) as failure:
         _set_aside(staged, target)
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
@@ -122,8 +124,8 @@ def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) 
     return Manifest(
         claim.name, claim.exporter.format, claim.scheme.name,
         _axis_names(session.inputs, claim.reference), session.outputs,
-        staged.stat().st_size, sha256(staged), described.opset, claim.reference.adapter.states,
-        {**claim.provenance, "versions": versions()}, evidence.to_dict(),
+        staged.stat().st_size, sha256(staged), described.opset,
+        {**claim.provenance, "versions": versions()}, evidence.to_dict(), claim.reference.adapter.states,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from edgedl.files import make_folder, refuse_existing, sha256, staging
 from edgedl.program import program_of
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES, Scheme
-from edgedl.spec import Array, Feeds
+from edgedl.spec import Array, Feeds, plain
 from edgedl.streaming import step_program
 from edgedl.task import Predict, Task
 from edgedl.verify.cases import real_inputs
@@ -104,11 +104,11 @@ def torch_reference(task: Task, channels_last: bool = False, streaming: bool = F
     """The task in eager torch on the CPU, as the original that artifacts are held against."""
     whole = program_of(task, task.model(), channels_last)
     batches, kind = real_inputs(task, whole.input_specs())
-    name = f"torch {torch.__version__}"
-    if not streaming:
-        return Reference(name, eager(whole), batches, kind, whole.dynamic_axes, task.evaluate, Direct(whole), whole)
-    step = step_program(whole)
-    return Reference(name, eager(whole), batches, kind, step.axes(), task.evaluate, step, step.program)
+    step = step_program(whole) if streaming else None
+    return Reference(
+        f"torch {torch.__version__}", eager(whole), plain(task.example_inputs()), batches, kind,
+        step.axes() if step else whole.dynamic_axes, task.evaluate, step or Direct(whole), step.program if step else whole,
+    )  # fmt: skip
 
 
 def eager(program: Program) -> Predict:

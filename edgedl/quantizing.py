@@ -150,7 +150,7 @@ def _artifact_reference(source: Artifact, given: Calibration | None) -> Iterator
         inputs = sources.prepared(given or sources.random(session.inputs, BATCHES), session.inputs, 16 * BATCHES)
         batches = [dict(feeds) for feeds in islice(inputs(), BATCHES)]
         kind = "calibration" if given else "seeded"
-        yield Reference(session.engine, batched(session.run, session.inputs), batches, kind, {})
+        yield Reference(session.engine, batched(session.run, session.inputs), batches[0], batches, kind, {})
 
 
 def _calibration(

@@ -12,8 +12,9 @@ from edgedl.exporting import Subject, torch_reference, with_max_drop
 from edgedl.isolated import IsolatedSession
 from edgedl.quantizing import made_how, original_of
 from edgedl.schemes import SCHEMES
-from edgedl.verify import Evidence, find_culprit
+from edgedl.verify import Evidence
 from edgedl.verify.cases import cases
+from edgedl.verify.culprit import find_culprit
 
 
 def verify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,9 @@ class _Recorder(torch.fx.Interpreter):
 
 def _torch_nodes(program: Program, feeds: Feeds) -> Iterator[_Node]:
     arguments = tuple(torch.from_numpy(feeds[name]) for name in program.inputs)
-    recorder = _Recorder(torch.export.export(program.module, arguments).module())
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        recorder = _Recorder(torch.export.export(program.module, arguments).module())
         recorder.run(*arguments)
     yield from recorder.nodes
 

@@ -38,7 +38,7 @@ def _describe(model: onnx.ModelProto) -> Description:
     return Description(
         tuple(map(_spec, inputs)),
         tuple(map(_spec, model.graph.output)),
-        Counter(node.op_type for node in model.graph.node),
+        dict(Counter(node.op_type for node in model.graph.node)),
         sum(math.prod(tensor.dims) for tensor in model.graph.initializer if _dtype(tensor.data_type) in _WEIGHT_DTYPES),
         sum(macs.values()) if (macs := macs_by_operator(model)) is not None else None,
         _bytes(model),

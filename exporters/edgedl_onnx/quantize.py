@@ -9,7 +9,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +22,7 @@ from edgedl.errors import InvalidInput
 from edgedl.exporter import Calibration
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
+from edgedl_onnx import gru
 from edgedl_onnx.describe import macs_by_operator
 from edgedl_onnx.graph import read, to_array, weights
 
@@ -40,14 +40,28 @@ def objection(source: Path, scheme: Scheme) -> str | None:
     if not any(True for _ in weights(model)):
         return f"{source.name} has no float weights to quantize"
     costs = macs_by_operator(model) or {}
-    convolutions = costs.get("Conv", 0) + costs.get("ConvTranspose", 0)
-    if scheme.name == "w8a8-dynamic" and convolutions > sum(costs.values()) / 2:
-        share = convolutions / sum(costs.values())
-        return (
-            f"convolutions do {share:.0%} of the work of {source.name}, and ONNX Runtime runs them slower than float under "
-            "w8a8-dynamic; use --scheme w8a8"
-        )
+    work = sum(costs.values())
+    for operators, why in _OBJECTIONS.get(scheme.name, {}).items():
+        share = sum(costs.get(name, 0) for name in operators) / max(work, 1)
+        if share > 0.5 and not any(gru.pays(node) for node in model.graph.node if scheme.name == "w8a8-dynamic"):
+            return f"{' and '.join(operators)} do {share:.0%} of the work of {source.name}, and {why}"
     return None
+
+
+_OBJECTIONS: dict[str, dict[tuple[str, ...], str]] = {
+    "w8a8-dynamic": {
+        ("Conv", "ConvTranspose"): "ONNX Runtime runs them slower than float under w8a8-dynamic; use --scheme w8a8",
+        (
+            "GRU",
+            "RNN",
+        ): f"int8 pays for a GRU from a hidden size of {gru.PAYS_FROM} and never for an RNN; use --scheme w8",
+    },
+    "w8a8": {
+        ("LSTM",): "static quantization leaves it in float; use --scheme w8a8-dynamic",
+        ("GRU", "RNN"): "static quantization leaves them in float; use --scheme w8",
+    },
+}
+"""scheme -> operators that should not do most of the work, and why"""
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -76,21 +90,22 @@ def _static(source: Path, calibration: Calibration | None, path: Path) -> None:
 
 
 def _static_operators(source: Path) -> list[str] | None:
-    """All that the quantizer knows in a CNN or MLP; beside attention only what has weights.
+    """All that the quantizer knows in a CNN or MLP; beside attention only what has weights, embeddings too.
 
     Static ranges on the softmax, the normalisation and the residual sums are what destroys transformers.
     """
     operators = {node.op_type for node in read(source).graph.node}
-    return ["MatMul", "Gemm", "Conv"] if operators & {"Softmax", "LayerNormalization", "Attention"} else None
+    return ["MatMul", "Gemm", "Conv", "Gather"] if operators & {"Softmax", "LayerNormalization", "Attention"} else None
 
 
 def _dynamic(source: Path, _: Calibration | None, path: Path) -> None:
-    """Integer MatMul, Gemm and LSTM with ranges taken at run time; convolutions stay in float, where they are faster."""
+    """Integer MatMul, Gemm, LSTM and large GRU with ranges taken at run time; convolutions stay in float, where they are faster."""
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         ort_dynamic(
             str(_prepared(source, Path(folder))), str(path), per_channel=True, weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm", "LSTM", "Gather"], extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
+    onnx.save(gru.quantize_all(read(path)), str(path))
 
 
 def _prepared(source: Path, folder: Path) -> Path:
@@ -104,17 +119,22 @@ def _prepared(source: Path, folder: Path) -> Path:
     return prepared
 
 
-def _weights_only(narrow: Callable[[Array, str, int], list[Any]]) -> Callable[[Path, Calibration | None, Path], None]:
+Narrowed = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]
+"""(what is stored, the nodes that widen it)"""
+
+
+def _weights_only(narrow: Callable[[Array, str, int], Narrowed]) -> Callable[[Path, Calibration | None, Path], None]:
     """Every weight stored by `narrow` and widened to float when the model is loaded."""
 
     def rewrite(source: Path, _: Calibration | None, path: Path) -> None:
         model = read(source)
         large = {tensor.name: (node, tensor) for node, tensor in weights(model) if np.prod(tensor.dims) >= SMALLEST}
         for name, (node, tensor) in large.items():
-            *initializers, widen = narrow(to_array(tensor), name, _channel_axis(node) % len(tensor.dims))
+            initializers, nodes = narrow(to_array(tensor), name, _channel_axis(node) % len(tensor.dims))
             model.graph.initializer.remove(tensor)
             model.graph.initializer.extend(initializers)
-            model.graph.node.insert(0, widen)
+            for place, widening in enumerate(nodes):
+                model.graph.node.insert(place, widening)
         onnx.save(model, str(path))
 
     return rewrite
@@ -127,25 +147,30 @@ def _channel_axis(node: onnx.NodeProto) -> int:
     return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gather": 0}.get(node.op_type, 1)
 
 
-def _int8(weight: Array, name: str, axis: int) -> list[Any]:
-    """Symmetric per-channel: scale = max|w| / 127 along the channel, w = scale * int8."""
+def _int8(weight: Array, name: str, axis: int) -> Narrowed:
+    """Symmetric per-channel: scale = max|w| / 127 along the channel, w = scale * int8.
+
+    Cast and Mul, and not DequantizeLinear: the engine folds those when it loads the model, and this one it runs each time.
+    """
     others = tuple(n for n in range(weight.ndim) if n != axis)
-    scale = np.maximum(np.abs(weight).max(axis=others), np.finfo(np.float32).tiny) / np.float32(127)
-    stored = np.rint(weight / np.expand_dims(scale, others)).astype(np.int8)
-    return [
+    scale = np.maximum(np.abs(weight).max(axis=others, keepdims=True), np.finfo(np.float32).tiny) / np.float32(127)
+    stored = np.rint(weight / scale).astype(np.int8)
+    initializers = [
         numpy_helper.from_array(stored, f"{name}_int8"),
         numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"),
-        helper.make_node("DequantizeLinear", [f"{name}_int8", f"{name}_scale"], [name], axis=axis),
     ]
+    nodes = [
+        helper.make_node("Cast", [f"{name}_int8"], [f"{name}_wide"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name]),
+    ]
+    return initializers, nodes
 
 
-def _float16(weight: Array, name: str, _: int) -> list[Any]:
+def _float16(weight: Array, name: str, _: int) -> Narrowed:
     """Half precision in the file, a Cast to float before the operator: half-precision kernels are slower on CPUs."""
     stored = np.clip(weight, np.finfo(np.float16).min, np.finfo(np.float16).max).astype(np.float16)
-    return [
-        numpy_helper.from_array(stored, f"{name}_fp16"),
-        helper.make_node("Cast", [f"{name}_fp16"], [name], to=onnx.TensorProto.FLOAT),
-    ]
+    cast = helper.make_node("Cast", [f"{name}_fp16"], [name], to=onnx.TensorProto.FLOAT)
+    return [numpy_helper.from_array(stored, f"{name}_fp16")], [cast]
 
 
 class _quiet:  # noqa: N801

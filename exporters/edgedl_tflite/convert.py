@@ -12,13 +12,17 @@ from edgedl.spec import Array
 from edgedl_tflite import flatbuffer, names
 from edgedl_tflite.failure import explain
 from edgedl_tflite.quiet import quiet
+from edgedl_tflite.recurrent import marked
 
 
 def convert(program: Program, inputs: Mapping[str, Array]) -> Any:
-    """The ModelT of the program at the shapes of `inputs`; Unsupported if torch.export or the converter fails."""
+    """The ModelT of the program at the shapes of `inputs`, with marks for loops (edgedl_tflite.loops) still in it.
+
+    Unsupported if torch.export or the converter fails.
+    """
     with quiet() as chatter:
         try:
-            content: bytes = _converter(program)(program.module, inputs)
+            content: bytes = _converter(program)(marked(program.module), inputs)
         except Exception as error:
             failure: Exception | None = error
         else:

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgedl.exporter import Program
 from edgedl.spec import Array
-from edgedl_tflite import flatbuffer, settle
+from edgedl_tflite import flatbuffer, loops, settle
 from edgedl_tflite.family import DifferenceError, Family, Varying, axes_by_name, convert_family, unsupported
 from edgedl_tflite.shapes import Dimension, ShapeBuilder
 
@@ -37,6 +37,7 @@ def convert_dynamic(program: Program) -> Any:
         carry(family)
     except DifferenceError as difference:
         raise unsupported(program, str(difference), _axis_in(program, str(difference))) from difference
+    loops.expand(family.main)
     return settle.settle(program, family.main)
 
 

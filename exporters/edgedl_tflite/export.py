@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgedl.exporter import Program
-from edgedl_tflite import flatbuffer
+from edgedl_tflite import flatbuffer, loops
 from edgedl_tflite.convert import convert
 from edgedl_tflite.dynamic import convert_dynamic
 
 
 def export(program: Program, path: Path) -> None:
     """Write `program` to `path`; Unsupported names the operator or axis that TFLite cannot carry."""
-    model = convert_dynamic(program) if program.dynamic_axes else convert(program, program.inputs)
+    model = convert_dynamic(program) if program.dynamic_axes else _convert_static(program)
     path.write_bytes(flatbuffer.serialize(model))
+
+
+def _convert_static(program: Program) -> Any:
+    model = convert(program, program.inputs)
+    loops.expand(model)
+    return model

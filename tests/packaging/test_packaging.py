@@ -96,6 +96,7 @@ def loaded_by(statement: str) -> set[str]:
         "from edgedl import registry; registry.exporters(); registry.runtimes()",
         "from edgedl import registry; [p.load() for p in (*registry.exporters().values(), *registry.runtimes().values())]",
         "from edgedl import zoo; zoo.names()",
+        "import edgedl.running, edgedl.isolated, edgedl.worker",
         *(f"import {name}" for _, name in PLUGINS),
         *(f"import edgedl.cli.{verb}" for verb in sorted(VERBS)),
     ],

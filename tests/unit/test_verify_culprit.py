@@ -13,7 +13,7 @@ from torch import nn
 
 from edgedl import registry
 from edgedl.exporter import Program
-from edgedl.verify import Culprit, find_culprit
+from edgedl.verify.culprit import Culprit, find_culprit
 
 
 class Net(nn.Module):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgedl import Score
+from edgedl.adapter import Direct
 from edgedl.errors import InvalidReference
 from edgedl.runtime import Session
 from edgedl.schemes import Tolerance
@@ -29,9 +30,10 @@ X = np.arange(1, 11, dtype=np.float32)
 
 
 def proven(error: float, **options: object) -> Evidence:
+    session = Doubler(error)
     return prove(
-        Doubler(error), lambda feeds: {"y": feeds["x"] * 2}, {"all": {"x": X}}, Tolerance(0.01, 0.1),
-        reference_name="ref", inputs="example", **options,  # type: ignore[arg-type]
+        Direct().through(session), lambda feeds: {"y": feeds["x"] * 2}, {"all": {"x": X}}, Tolerance(0.01, 0.1),
+        reference_name="ref", engine=session.engine, inputs="example", **options,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -61,14 +63,6 @@ def test_an_evaluate_that_raises_is_the_users_error() -> None:
         InvalidReference, match=r"evaluate raised KeyError: 'logits' \(.*test_verify_evidence\.py:\d+\)"
     ):
         proven(0, evaluate=lambda predict: Score("s", float(predict({"x": X})["logits"].mean())))
-
-
-def test_layout_is_for_the_session_alone() -> None:
-    evidence = prove(
-        Doubler(), lambda feeds: {"y": feeds["x"] * -2}, {"all": {"x": X}}, Tolerance(0.01, 0.1),
-        layout=lambda feeds: {"x": -feeds["x"]}, reference_name="ref", inputs="example",
-    )  # fmt: skip
-    assert evidence.passed
 
 
 def test_drop_follows_the_direction() -> None:

@@ -1,0 +1,117 @@
+"""What the exporters share about nn.RNN, nn.LSTM and nn.GRU: finding the layers, swapping them, their layouts and states.
+
+torch.export unrolls or decomposes these layers. An exporter swaps each, in a copy of the module, for a subclass of
+`Recurrent` that emits what its format has for a whole sequence.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+KINDS: dict[type[nn.Module], str] = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
+_SETTINGS = (
+    "mode",
+    "input_size",
+    "hidden_size",
+    "num_layers",
+    "bias",
+    "batch_first",
+    "dropout",
+    "bidirectional",
+    "proj_size",
+)
+
+
+def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Module:
+    """A copy of `module` with `counterpart(layer)` for every recurrent layer; `module` itself where it has none."""
+    if can_be_swapped(module):
+        return counterpart(module).eval()
+    if not any(can_be_swapped(child) for child in module.modules()):
+        return module
+    result = copy.deepcopy(module)
+    done: dict[nn.Module, nn.Module] = {}
+    for parent in list(result.modules()):
+        for name, child in list(parent._modules.items()):  # named_children leaves out a layer's second name
+            if child is not None and can_be_swapped(child):
+                setattr(parent, name, done.get(child) or done.setdefault(child, counterpart(child)))
+    return result.eval()
+
+
+def can_be_swapped(module: nn.Module) -> bool:
+    """A subclass may compute something else, and a projected LSTM has no counterpart: both stay as they are."""
+    return type(module) in KINDS and not getattr(module, "proj_size", 0)
+
+
+class Recurrent(nn.Module):
+    """What `layer` computes, in any layout that the layer has: same arguments, same results.
+
+    A subclass gives `_layer`, and may keep what it needs of the layer in buffers.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.kind = KINDS[type(layer)]
+        self.hidden_size: int
+        self.num_layers: int
+        for setting in _SETTINGS:
+            setattr(self, setting, getattr(layer, setting))
+        self.directions = 2 if layer.bidirectional else 1
+
+    def flatten_parameters(self) -> None:
+        """As torch's layers have it: nothing to do."""
+
+    def forward(self, input: torch.Tensor, hx: Any = None) -> tuple[torch.Tensor, Any]:  # noqa: A002 - the layer's names
+        """As the layer's: [time, batch, input], with batch_first [batch, time, input], or [time, input]."""
+        batched = input.dim() == 3
+        time_first = self._time_first(input, batched)
+        states = self._states(hx, batched)
+        finals = []
+        for number in range(self.num_layers):
+            time_first, *final = self._layer(time_first, states, number)
+            finals.append(final)
+        last = [torch.cat(parts) for parts in zip(*finals, strict=True)]
+        return self._as_given(time_first, batched), self._final(last, batched)
+
+    def _layer(self, x: torch.Tensor, states: list[torch.Tensor], number: int) -> list[torch.Tensor]:
+        """One layer: [time, batch, features] -> the same with directions x hidden features, and its final states.
+
+        states: [layers x directions, batch, hidden] each, or none for zeros. Final states: [directions, batch, hidden].
+        """
+        raise NotImplementedError
+
+    def _time_first(self, sequence: torch.Tensor, batched: bool) -> torch.Tensor:
+        if not batched:
+            return sequence.unsqueeze(1)
+        return sequence.transpose(0, 1) if self.batch_first else sequence
+
+    def _as_given(self, time_first: torch.Tensor, batched: bool) -> torch.Tensor:
+        if not batched:
+            return time_first.squeeze(1)
+        return time_first.transpose(0, 1) if self.batch_first else time_first
+
+    def _states(self, state: Any, batched: bool) -> list[torch.Tensor]:
+        """Initial states [layers x directions, batch, hidden]: none, one, or two for LSTM."""
+        if state is None:
+            return []
+        states = list(state) if self.kind == "LSTM" else [state]
+        return states if batched else [part.unsqueeze(1) for part in states]
+
+    def _final(self, last: list[torch.Tensor], batched: bool) -> Any:
+        parts = last if batched else [part.squeeze(1) for part in last]
+        return tuple(parts) if self.kind == "LSTM" else parts[0]
+
+
+def suffixes(layer: Any, number: int) -> list[str]:
+    """The endings of the parameters' names of one layer, one for each direction: `_l0`, `_l0_reverse`."""
+    return [f"_l{number}", f"_l{number}_reverse"][: 2 if layer.bidirectional else 1]
+
+
+def reordered(weight: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+    """A weight or bias [gates x hidden, ...] with its gates in another order."""
+    gates = weight.detach().chunk(len(order))
+    return torch.cat([gates[index] for index in order])
