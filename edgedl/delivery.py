@@ -43,7 +43,8 @@ _VERSIONS = (
 class Reference:
     """The original that artifacts are held against.
 
-    predict: the original itself. example: the task inputs that become golden vectors. batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
+    predict: the original itself. example: the task inputs that become golden vectors.
+    batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
     adapter: how task inputs become runs of the artifact. program: what is exported, where there is such a thing.
     """
 

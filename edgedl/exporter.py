@@ -100,6 +100,12 @@ class Exporter(Protocol):
     schemes: tuple[str, ...]
     runtimes: tuple[str, ...]
 
+    def prepared(self, program: Program) -> torch.nn.Module:
+        """The module as it is traced: a copy where layers are swapped for what the format has."""
+
+    def unsupported(self, exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+        """The nodes of a traced program that the format has no operators for."""
+
     def export(self, program: Program, path: Path) -> None:
         """Write the program in fp32; Unsupported names the operator or axis, and the source line that made it."""
 

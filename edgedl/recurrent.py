@@ -65,7 +65,7 @@ class Recurrent(nn.Module):
     def flatten_parameters(self) -> None:
         """As torch's layers have it: nothing to do."""
 
-    def forward(self, input: torch.Tensor, hx: Any = None) -> tuple[torch.Tensor, Any]:  # noqa: A002 - the layer's names
+    def forward(self, input: torch.Tensor, hx: Any = None) -> tuple[torch.Tensor, Any]:
         """As the layer's: [time, batch, input], with batch_first [batch, time, input], or [time, input]."""
         batched = input.dim() == 3
         time_first = self._time_first(input, batched)

@@ -13,6 +13,7 @@ from edgedl import __version__
 from edgedl.errors import EdgedlError, InvalidInput, Unavailable, UnknownName
 
 VERBS = {
+    "analyze": "Tell what stands in the way of an export, before the long work.",
     "benchmark": "Measure latency and memory, interleaved, one process each.",
     "completion": "Print the shell completion script.",
     "doctor": "Compute something on every engine; say what is wrong and how to mend it.",

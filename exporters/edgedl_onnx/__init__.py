@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgedl.exporter import Calibration, Description, Program
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
+
+if TYPE_CHECKING:
+    import torch
 
 
 class OnnxExporter:
@@ -19,6 +23,16 @@ class OnnxExporter:
     extra = "onnx"
     schemes = ("fp16", "w8", "w8a8-dynamic", "w8a8")
     runtimes = ("ort",)
+
+    def prepared(self, program: Program) -> torch.nn.Module:
+        from edgedl_onnx.recurrent import with_operators
+
+        return with_operators(program.module)
+
+    def unsupported(self, exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+        from edgedl_onnx.analysis import unsupported
+
+        return unsupported(exported)
 
     def export(self, program: Program, path: Path) -> None:
         from edgedl_onnx.export import export

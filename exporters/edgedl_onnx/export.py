@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -17,7 +11,9 @@ from onnx_ir.passes.common import NameFixPass
 
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
+from edgedl.silence import silent
 from edgedl.source_lines import user_line, user_line_of
+from edgedl.tracing import first_line, trace, why_untraceable
 from edgedl_onnx.recurrent import with_operators
 
 OPSET = 20
@@ -26,7 +22,7 @@ OPSET = 20
 
 def export(program: Program, path: Path) -> None:
     """Write `program` to `path`; Unsupported names the operator or axis and the user's line."""
-    with _silence():
+    with silent():
         exported = _trace(program)
         written = _translate(exported, program)
     if program.channels_last:
@@ -37,43 +33,14 @@ def export(program: Program, path: Path) -> None:
     onnx.save(written, str(path))
 
 
-def dynamic_shapes(program: Program) -> tuple[tuple[dict[int, Any], ...]]:
-    """What torch.export expects for a `forward(*inputs)`: one Dim per axis name."""
-    dims = {
-        axis.name: torch.export.Dim(axis.name) for by_axis in program.dynamic_axes.values() for axis in by_axis.values()
-    }
-    return (
-        tuple(
-            {number: dims[axis.name] for number, axis in program.dynamic_axes.get(name, {}).items()}
-            for name in program.inputs
-        ),
-    )
-
-
 def _trace(program: Program) -> torch.export.ExportedProgram:
-    arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
-    torch.ops.aten.lstm.input._dispatch_cache.clear()  # a second LSTM or GRU would keep the first one's length
-    torch.ops.aten.gru.input._dispatch_cache.clear()
     try:
-        return torch.export.export(with_operators(program.module), arguments, dynamic_shapes=dynamic_shapes(program))
+        return trace(with_operators(program.module), program)
     except Exception as error:
+        what, way_round = why_untraceable(str(error))
         raise Unsupported(
-            f"torch.export cannot trace {program.name}{_at(user_line_of(error))}: {_reason(error)}"
+            f"{program.name} cannot be exported{_at(user_line_of(error))}: {what}; {way_round}"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The one line of torch's long messages that helps."""
-    text = str(error)
-    if "data-dependent" in text.lower() or "GuardOnDataDependentSymNode" in text:
-        return "its control flow depends on the values of a tensor; use torch.where or torch.cond, or fix the shape"
-    if fixed := re.search(r"(?:specialized|constant)[^\n]*?\(?(\d+)\)?", text):
-        return f"an axis declared dynamic is fixed to {fixed[1]} by the model's own code; take it out of --dynamic ({_first(text)})"
-    return _first(text)
-
-
-def _first(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")[:300]
 
 
 def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx.ModelProto:
@@ -92,7 +59,7 @@ def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx
 def _missing_operator(error: Exception, exported: torch.export.ExportedProgram, program: Program) -> str:
     failing = re.search(r"translating node %(\w+) .*?target=torch\.ops\.([\w.]+)", str(error), re.DOTALL)
     if not failing:
-        return f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {_first(str(error))}"
+        return f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {first_line(str(error))}"
     traces = {node.name: node.meta.get("stack_trace") for node in exported.run_decompositions().graph.nodes}
     where = _at(user_line(traces.get(failing[1])))
     return (
@@ -156,20 +123,3 @@ def _take_channels_last(model: onnx.ModelProto, program: Program) -> None:
         nchw = [onnx.TensorShapeProto.Dimension.FromString(dim.SerializeToString()) for dim in dims]
         for target, origin in enumerate((0, 2, 3, 1)):
             dims[target].CopyFrom(nchw[origin])
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """torch's exporters talk on stdout, in warnings and in the log; what matters comes as an exception."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)

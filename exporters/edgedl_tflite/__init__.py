@@ -13,6 +13,8 @@ from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
 
 if TYPE_CHECKING:
+    import torch
+
     from edgedl.exporter import Calibration, Description, Program
 
 
@@ -25,6 +27,14 @@ class TfliteExporter:
     extra = "tflite"
     schemes: tuple[str, ...] = ("fp16", "w8", "w8a8-dynamic", "w8a8")
     runtimes: tuple[str, ...] = ("litert",)
+
+    def prepared(self, program: Program) -> torch.nn.Module:
+        return program.module
+
+    def unsupported(self, exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+        from edgedl_tflite.analysis import unsupported
+
+        return unsupported(exported)
 
     def export(self, program: Program, path: Path) -> None:
         from edgedl_tflite.export import export

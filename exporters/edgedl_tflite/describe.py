@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Description
 from edgedl.spec import Quantization, TensorSpec
-from edgedl_tflite import flatbuffer, names
+from edgedl_tflite import flatbuffer, loops, names
 from edgedl_tflite.check import read_checked
 
 DYNAMIC = "dynamic"
@@ -72,13 +72,52 @@ def weight_tensors(model: Any) -> Iterator[tuple[Any, Any]]:
 
 def macs(model: Any) -> int | None:
     """Multiply-accumulates at the written shapes; None if an operator with weights is of an unknown kind."""
+    inside = {index for _, operator in _operators(model) for index in _loop_graphs(model, operator)}
+    outside = [graph for index, graph in enumerate(model.subgraphs) if index not in inside]
+    return _added(_graph_macs(model, graph) for graph in outside)
+
+
+def _graph_macs(model: Any, graph: Any) -> int | None:
+    return _added(_operator_macs(model, graph, operator) for operator in graph.operators or [])
+
+
+def _operator_macs(model: Any, graph: Any, operator: Any) -> int | None:
+    code = flatbuffer.code_of(model, operator)
+    if (cost := _COSTS.get(code)) is not None:
+        return cost(graph, operator)
+    if _loop_graphs(model, operator):
+        return loop_macs(model, graph, operator)
+    if code == _CODE.WHILE:
+        return None if _graph_macs(model, model.subgraphs[operator.builtinOptions.bodySubgraphIndex]) else 0
+    return None if code not in _FREE and _has_weights(model, graph, operator) else 0
+
+
+def loop_macs(model: Any, graph: Any, operator: Any) -> int | None:
+    """A loop of edgedl_tflite.loops: every time step costs the body of the innermost loop."""
+    steps = _shape(graph, operator.inputs[2])[0]
+    body = model.subgraphs[operator.builtinOptions.bodySubgraphIndex]
+    inner = [o for o in body.operators if flatbuffer.code_of(model, o) == _CODE.WHILE]
+    cost = loop_macs(model, body, inner[0]) if inner else _graph_macs(model, body)
+    if cost is None:
+        return None
+    return steps * cost // (_shape(body, inner[0].inputs[2])[0] if inner else 1)
+
+
+def _loop_graphs(model: Any, operator: Any) -> list[int]:
+    """Indices of the subgraphs of a loop that edgedl wrote; none for other operators."""
+    if flatbuffer.code_of(model, operator) != _CODE.WHILE:
+        return []
+    options = operator.builtinOptions
+    ours = flatbuffer.text(model.subgraphs[options.bodySubgraphIndex].name).startswith(loops.PREFIX)
+    return [options.condSubgraphIndex, options.bodySubgraphIndex] if ours else []
+
+
+def _added(costs: Iterable[int | None]) -> int | None:
     total = 0
-    for graph, operator in _operators(model):
-        cost = _COSTS.get(flatbuffer.code_of(model, operator))
-        if cost is not None:
-            total += cost(graph, operator)
-        elif _has_weights(model, graph, operator) and flatbuffer.code_of(model, operator) not in _FREE:
+    for cost in costs:
+        if cost is None:
             return None
+        total += cost
     return total
 
 

@@ -90,6 +90,12 @@ class GraphBuilder:
         options.axis = axis
         return self.add(_CODE.CONCATENATION, parts, [self.like(shape_of)], options)
 
+    def shape(self, x: int, rank: int) -> int:
+        """The lengths of a tensor at run time, int32 [rank]."""
+        options = schema.ShapeOptionsT()
+        options.outType = INT32
+        return self.add(_CODE.SHAPE, [x], [self.tensor([rank], INT32)], options)
+
     def vector(self, parts: Sequence[int], length: int) -> int:
         """int32 vectors in a row; `length` elements together."""
         options = schema.ConcatenationOptionsT()
@@ -127,10 +133,14 @@ class GraphBuilder:
         shape[axis] //= count
         signature[axis] = -1 if signature[axis] < 0 else shape[axis]
         parts = [self.tensor(shape, tensor.type, signature) for _ in range(count)]
-        options = schema.SplitOptionsT()
-        options.numSplits = count
-        self.add(_CODE.SPLIT, [self.constant(np.array(axis, np.int32)), x], parts, options)
+        self.split_into(x, parts, axis)
         return parts
+
+    def split_into(self, x: int, parts: Sequence[int], axis: int) -> None:
+        """Equal parts along an axis, in tensors that are there already."""
+        options = schema.SplitOptionsT()
+        options.numSplits = len(parts)
+        self.add(_CODE.SPLIT, [self.constant(np.array(axis, np.int32)), x], parts, options)
 
     def split_at(self, x: int, lengths: Sequence[int]) -> list[int]:
         """Parts of the given lengths along the last axis."""

@@ -22,12 +22,13 @@ from edgedl_tflite import flatbuffer
 from edgedl_tflite.cells import CELLS
 from edgedl_tflite.graphs import BOOL, INT32, GraphBuilder, new_subgraph, signature_of
 from edgedl_tflite.prune import prune
-from edgedl_tflite.recurrent import TARGET
 
 _CODE = schema.BuiltinOperator
+TARGET = "edgedl.recurrent"
+"""The call target of the marks: `edgedl.recurrent.CELL.DIRECTIONS`."""
 PREFIX = "edgedl/loop"
 """What the names of the subgraphs and of their tensors begin with."""
-_UNCHUNKED = 1 << 14
+_UNCHUNKED = 1 << 15
 """Bytes of a sequence below which copying it costs less than a second loop."""
 
 Body = Callable[[GraphBuilder, list[int]], list[int]]
@@ -36,14 +37,14 @@ Body = Callable[[GraphBuilder, list[int]], list[int]]
 
 @dataclass(frozen=True)
 class Mark:
-    """A mark in the main graph: tensor indices of its operands and results. weights, biases: one for each direction."""
+    """A mark in the main graph: tensor indices of its operands and results. weights, biases, sequences: one for each direction."""
 
     cell: str
     projected: int
     weights: list[int]
     biases: list[int]
     states: list[int]
-    sequence: int
+    sequences: list[int]
     finals: list[int]
 
 
@@ -51,13 +52,14 @@ def expand(model: Any) -> None:
     """Put a loop in the place of every mark of the main graph; edits `model`."""
     graph = model.subgraphs[0]
     operators: list[Any] = []
+    rooms: dict[tuple[int, ...], int] = {}
     count = 0
     for operator in graph.operators or []:
         mark = _mark(model, operator)
         if mark is None:
             operators.append(operator)
             continue
-        _Loop(GraphBuilder(model, graph, f"{PREFIX}_{count}/main", operators), mark, f"{PREFIX}_{count}").write()
+        _Loop(GraphBuilder(model, graph, f"{PREFIX}_{count}/main", operators), mark, f"{PREFIX}_{count}", rooms).write()
         count += 1
     if count:
         graph.operators = operators
@@ -72,9 +74,10 @@ def _mark(model: Any, operator: Any) -> Mark | None:
         return None
     cell, _, directions = target.removeprefix(f"{TARGET}.").partition(".")
     projected, *operands = flatbuffer.numbers(operator.inputs)
-    sequence, *finals = flatbuffer.numbers(operator.outputs)
-    weights, rest = operands[: int(directions)], operands[int(directions) :]
-    return Mark(cell, projected, weights, rest[: -len(finals)], rest[-len(finals) :], sequence, finals)
+    results, number = flatbuffer.numbers(operator.outputs), int(directions)
+    sequences, finals = results[:number], results[number:]
+    weights, rest = operands[:number], operands[number:]
+    return Mark(cell, projected, weights, rest[: -len(finals)], rest[-len(finals) :], sequences, finals)
 
 
 def chunk_length(time: int, row_bytes: int) -> int | None:
@@ -90,35 +93,42 @@ def chunk_length(time: int, row_bytes: int) -> int | None:
 
 
 class _Loop:
-    """The loop of one mark: its subgraphs, and the operators that start it."""
+    """The loop of one mark: its subgraphs, and the operators that start it.
 
-    def __init__(self, main: GraphBuilder, mark: Mark, name: str) -> None:
-        self.main, self.mark, self.name = main, mark, name
-        self.sequence = main.graph.tensors[mark.sequence]
+    rooms: zeros of fixed shapes that loops before have made; no loop changes them.
+    """
+
+    def __init__(self, main: GraphBuilder, mark: Mark, name: str, rooms: dict[tuple[int, ...], int]) -> None:
+        self.main, self.mark, self.name, self.rooms = main, mark, name, rooms
+        hidden = flatbuffer.shape_of(main.graph.tensors[mark.sequences[0]])[-1]
+        self.index = mark.sequences[0] if len(mark.sequences) == 1 else main.resized(mark.projected, hidden)
+        self.sequence = main.graph.tensors[self.index]
 
     def write(self) -> None:
+        """Append the operators to the main graph."""
         time, rows, hidden = flatbuffer.shape_of(self.sequence)
         chunk = None if -1 in signature_of(self.sequence) else chunk_length(time, rows * hidden * 4)
-        length, dims = self._lengths()
         start = self.main.constant(np.zeros(1, np.int32))
-        room = self.main.zeros(dims, self.sequence)
+        length, room = self._length_and_room()
         variables = [start, length, self.mark.projected, room, *self.mark.states]
-        if chunk is None:
-            self._repeat(self.main, variables, self._step, "steps", [self.mark.sequence, *self.mark.finals])
-        else:
-            body: Body = lambda builder, inputs: self._chunk(builder, inputs, chunk, time)  # noqa: E731
-            self._repeat(self.main, variables, body, "chunks", [self.mark.sequence, *self.mark.finals])
+        body: Body = self._step if chunk is None else lambda b, inputs: self._chunk(b, inputs, chunk, time)
+        kind = "steps" if chunk is None else "chunks"
+        self._repeat(self.main, variables, body, kind, [self.index, *self.mark.finals])
+        if len(self.mark.sequences) > 1:
+            self.main.split_into(self.index, self.mark.sequences, axis=1)
 
-    def _lengths(self) -> tuple[int, int]:
-        """(the number of time steps [1], the shape of the sequence [3]), as constants where they are fixed."""
+    def _length_and_room(self) -> tuple[int, int]:
+        """(the number of time steps [1], zeros of the sequence's shape to write into)."""
         main, shape, signature = self.main, flatbuffer.shape_of(self.sequence), signature_of(self.sequence)
+        fixed = main.constant(np.array(shape[:1], np.int32))
         if -1 not in signature:
-            return main.constant(np.array(shape[:1], np.int32)), main.constant(np.array(shape, np.int32))
-        options = schema.ShapeOptionsT()
-        options.outType = INT32
-        dims = main.add(_CODE.SHAPE, [self.mark.projected], [main.tensor([3], INT32)], options)
-        length = main.constant(np.array(shape[:1], np.int32)) if signature[0] >= 0 else self._slice(dims, 1)
-        return length, main.vector([self._slice(dims, 2), main.constant(np.array(shape[2:], np.int32))], 3)
+            if shape not in self.rooms:
+                self.rooms[shape] = main.zeros(main.constant(np.array(shape, np.int32)), self.sequence)
+            return fixed, self.rooms[shape]
+        dims = main.shape(self.mark.projected, len(shape))
+        length = fixed if signature[0] >= 0 else self._slice(dims, 1)
+        hidden = main.constant(np.array(shape[2:], np.int32))
+        return length, main.zeros(main.vector([self._slice(dims, 2), hidden], 3), self.sequence)
 
     def _slice(self, vector: int, count: int) -> int:
         """The first elements of a vector."""

@@ -15,9 +15,7 @@ import torch
 from torch import nn
 
 from edgedl import recurrent
-
-TARGET = "edgedl.recurrent"
-"""The call target of the marks: `edgedl.recurrent.CELL.DIRECTIONS`."""
+from edgedl_tflite.loops import TARGET
 
 _ORDER = {"LSTM": (0, 1, 3, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 """Our order of torch's gates. LSTM i,f,g,o -> i,f,o,g: the three with a sigmoid lie together."""
@@ -36,12 +34,13 @@ def _shapes(
     states: list[torch.Tensor],
     cell: str,
 ) -> list[torch.Tensor]:
-    """The sequence [time, directions x batch, hidden] and the final states [1, directions x batch, hidden].
+    """A sequence [time, batch, hidden] for each direction, and the final states [1, directions x batch, hidden].
 
     projected: [time, directions x batch, gates x hidden]; weights, biases: one for each direction.
     """
     time, rows, _ = projected.shape
-    return [projected.new_empty(time, rows, weights[0].shape[1]), *(torch.empty_like(state) for state in states)]
+    sequences = [projected.new_empty(time, rows // len(weights), weight.shape[1]) for weight in weights]
+    return [*sequences, *(torch.empty_like(state) for state in states)]
 
 
 def marked(module: nn.Module) -> nn.Module:
@@ -72,10 +71,10 @@ class MarkedRecurrent(recurrent.Recurrent):
         projected = torch.cat([self._projected(x, suffix) for suffix in names], dim=1)
         weights = [self.get_buffer("hidden" + suffix) for suffix in names]
         biases = [b for suffix in names if (b := self._buffers.get("hidden_bias" + suffix)) is not None]
-        sequence, *finals = torch.ops.edgedl.recurrent(projected, weights, biases, rows, self.cell)
-        parts = list(sequence.split(batch, dim=1))
-        parts[1:] = [part.flip(0) for part in parts[1:]]
-        return [torch.cat(parts, dim=2), *(final.reshape(self.directions, batch, hidden) for final in finals)]
+        results = torch.ops.edgedl.recurrent(projected, weights, biases, rows, self.cell)
+        sequences, finals = results[: self.directions], results[self.directions :]
+        sequences[1:] = [sequence.flip(0) for sequence in sequences[1:]]
+        return [torch.cat(sequences, dim=2), *(final.reshape(self.directions, batch, hidden) for final in finals)]
 
     def _projected(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
         """The input's part in all gates at all times: [time, batch, gates x hidden], in the order of the direction."""
@@ -114,9 +113,10 @@ def _register_lowering() -> None:
     ) -> list[Any]:
         time, rows, _ = ir.ShapedType(projected.type).shape
         hidden = ir.ShapedType(weights[0].type).shape[1]
-        sequence = ir.RankedTensorType.get([time, rows, hidden], ir.ShapedType(projected.type).element_type)
+        element = ir.ShapedType(projected.type).element_type
+        sequence = ir.RankedTensorType.get([time, rows // len(weights), hidden], element)
         call = stablehlo.CustomCallOp(
-            result=[sequence, *(state.type for state in states)],
+            result=[*[sequence] * len(weights), *(state.type for state in states)],
             inputs=[projected, *weights, *biases, *states],
             call_target_name=ir.StringAttr.get(f"{TARGET}.{cell}.{len(weights)}", context.ir_context),
         )

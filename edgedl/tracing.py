@@ -1,0 +1,44 @@
+"""torch.export of a program with its declared axes, and what its long messages mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+
+from edgedl.exporter import Program
+
+
+def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedProgram:
+    """torch.export with every declared axis dynamic."""
+    torch.ops.aten.lstm.input._dispatch_cache.clear()  # a second LSTM or GRU would keep the first one's length
+    torch.ops.aten.gru.input._dispatch_cache.clear()
+    arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
+    return torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes(program))
+
+
+def dynamic_shapes(program: Program) -> tuple[tuple[dict[int, Any], ...]]:
+    """What torch.export expects for a `forward(*inputs)`: one Dim per axis name."""
+    axes = program.dynamic_axes
+    dims = {axis.name: torch.export.Dim(axis.name) for by_axis in axes.values() for axis in by_axis.values()}
+    return (tuple({n: dims[axis.name] for n, axis in axes.get(name, {}).items()} for name in program.inputs),)
+
+
+def why_untraceable(text: str) -> tuple[str, str]:
+    """(what is wrong, the way round) of torch.export's long message."""
+    if "data-dependent" in text.lower() or "GuardOnDataDependentSymNode" in text:
+        return (
+            "the control flow or a shape depends on the values of a tensor",
+            "use torch.where or torch.cond, or a fixed size",
+        )
+    if fixed := re.search(r"(?:specialized|constant)[^\n]*?\(?(\d+)\)?", text):
+        return (
+            f"an axis declared dynamic is fixed to {fixed[1]} by the model's own code",
+            f"take it out of --dynamic ({first_line(text)})",
+        )
+    return f"torch.export cannot trace it: {first_line(text)}", "rewrite that line"
+
+
+def first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")[:300]
