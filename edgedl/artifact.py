@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgedl import tensorfile
+from edgedl import strict_json, tensorfile
 from edgedl.errors import InvalidArtifact, UnknownName
 from edgedl.files import sha256
 from edgedl.spec import DTYPES, Array, Quantization, TensorSpec
@@ -52,7 +52,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return strict_json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Manifest:
@@ -64,7 +64,7 @@ class Manifest:
             if odd := [key for key, kind in _KINDS.items() if not isinstance(data.get(key), kind)]:
                 raise ValueError(f"{odd[0]!r} is {data.get(odd[0])!r}")
             inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
-            states = tuple(State(**item) for item in data.pop("states", ()))
+            states = tuple(State(str(item["input"]), str(item["output"])) for item in data.pop("states", ()))
             return cls(inputs=inputs, outputs=outputs, states=states, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error

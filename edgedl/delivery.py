@@ -6,6 +6,7 @@ A file that fails keeps only a `.failed` name, so that nothing loads it by mista
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgedl.errors import EngineFailed, GateFailed, InvalidArtifact, InvalidTens
 from edgedl.exporter import Exporter, Program
 from edgedl.files import publish, sha256
 from edgedl.isolated import IsolatedSession
+from edgedl.program import output_specs
 from edgedl.runtime import Session, accept
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, DynamicAxes, Feeds, TensorSpec
@@ -121,12 +123,13 @@ def _cases(session: Session, reference: Reference) -> dict[str, dict[str, Array]
 
 
 def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) -> Manifest:
-    described = claim.exporter.describe(staged)
+    made_in = os.path.relpath(Path.cwd(), staged.parent.parent)
     return Manifest(
         claim.name, claim.exporter.format, claim.scheme.name,
-        _axis_names(session.inputs, claim.reference), session.outputs,
-        staged.stat().st_size, sha256(staged), described.opset,
-        {**claim.provenance, "versions": versions()}, evidence.to_dict(), claim.reference.adapter.states,
+        *_with_axis_names(session, claim.reference.program),
+        staged.stat().st_size, sha256(staged), claim.exporter.describe(staged).opset,
+        {**claim.provenance, "made_in": made_in, "versions": versions()},
+        evidence.to_dict(), claim.reference.adapter.states,
     )  # fmt: skip
 
 
@@ -141,20 +144,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _axis_names(specs: tuple[TensorSpec, ...], reference: Reference) -> tuple[TensorSpec, ...]:
-    """The user's names for the dynamic axes, which not every format can hold."""
-    if not reference.program:
-        return specs
-    wanted = {spec.name: spec for spec in reference.program.artifact_specs()}
-    return tuple(
-        replace(
-            spec,
-            shape=tuple(
-                w if isinstance(w, str) else d for d, w in zip(spec.shape, wanted[spec.name].shape, strict=True)
-            ),
-        )
-        for spec in specs
-    )
+def _with_axis_names(
+    session: Session, program: Program | None
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """(inputs, outputs) with the user's names for the dynamic axes, which not every format can hold."""
+    if not program:
+        return session.inputs, session.outputs
+    return _named(session.inputs, program.artifact_specs()), _named(session.outputs, output_specs(program))
+
+
+def _named(specs: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    names = {spec.name: spec.shape for spec in wanted}
+    return tuple(replace(spec, shape=tuple(map(_name_of, spec.shape, names[spec.name]))) for spec in specs)
+
+
+def _name_of(there: int | str, wanted: int | str) -> int | str:
+    return wanted if isinstance(wanted, str) else there
 
 
 def _golden(session: Session, feeds: Feeds) -> bytes:

@@ -13,7 +13,7 @@ import torch
 from edgedl.errors import InvalidInput, InvalidReference
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line_of
-from edgedl.spec import Array, Axis, DynamicAxes, plain, resize
+from edgedl.spec import Array, Axis, DynamicAxes, TensorSpec, plain, resize
 from edgedl.task import Task
 
 
@@ -138,3 +138,23 @@ def _distinct(names: tuple[str, ...], inputs: Mapping[str, Array]) -> tuple[str,
         taken.add(name)
         result.append(name)
     return tuple(result)
+
+
+def output_specs(program: Program) -> tuple[TensorSpec, ...]:
+    """The outputs with the names of the axes that they grow with, found by running the program at other lengths."""
+    lengths = tracing_lengths(program.dynamic_axes)
+    base = _output_shapes(program, lengths)
+    dims: list[list[int | str]] = [list(shape) for shape, _ in base]
+    for name in lengths:
+        for spec, (shape, _) in zip(dims, _output_shapes(program, {**lengths, name: lengths[name] + 1}), strict=True):
+            spec[:] = [
+                name if isinstance(old, int) and old != new else old for old, new in zip(spec, shape, strict=True)
+            ]
+    return tuple(TensorSpec(n, tuple(d), dtype) for n, d, (_, dtype) in zip(program.outputs, dims, base, strict=True))
+
+
+def _output_shapes(program: Program, lengths: Mapping[str, int]) -> list[tuple[tuple[int, ...], str]]:
+    feeds = resize(program.inputs, program.dynamic_axes, lengths)
+    with torch.inference_mode():
+        outputs = program.module(*(torch.from_numpy(feeds[name]) for name in program.inputs))
+    return [(tuple(t.shape), str(t.dtype).removeprefix("torch.")) for t in outputs]

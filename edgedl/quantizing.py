@@ -111,7 +111,7 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
     told = source.manifest.provenance if source.manifest else {}
     if not told.get("task"):
         return None
-    reference = _beside(TaskReference.from_dict(told["task"]), source.path.parent)
+    reference = _beside(TaskReference.from_dict(told["task"]), source)
     try:
         resolved, provenance = resolve(reference)
     except EdgedlError as error:
@@ -129,12 +129,22 @@ def made_how(source: Artifact) -> dict[str, bool]:
     return {option: bool(told.get(option)) for option in ("channels_last", "streaming")}
 
 
-def _beside(reference: TaskReference, folder: Path) -> TaskReference:
-    """The weights may have moved along with the artifact; their checksum tells whether they are the same."""
-    if not reference.weights or Path(reference.weights).is_file():
-        return reference
-    moved = folder / Path(reference.weights).name
-    return replace(reference, weights=str(moved)) if moved.is_file() else reference
+def _beside(reference: TaskReference, source: Artifact) -> TaskReference:
+    """The files of the reference: where they were, as seen from the artifact, if they are not where the caller stands.
+
+    Weights may also have moved along with the artifact; their checksum tells whether they are the same.
+    """
+    told = source.manifest.provenance if source.manifest else {}
+    origin = source.path.parent / str(told.get("made_in", "."))
+    file, colon, name = reference.text.rpartition(":") if ":" in reference.text else (reference.text, "", "")
+    text = f"{_found(file, origin)}{colon}{name}" if file.endswith((".py", ".pt2")) else reference.text
+    weights = reference.weights and _found(reference.weights, origin, source.path.parent)
+    return replace(reference, text=text, weights=weights)
+
+
+def _found(file: str, origin: Path, *folders: Path) -> str:
+    candidates = [Path(file), origin / file, *(folder / Path(file).name for folder in folders)]
+    return next((str(path) for path in candidates if path.is_file()), file)
 
 
 def _reference(source: Artifact, task: Task | None, given: Calibration | None) -> Any:

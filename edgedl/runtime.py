@@ -184,8 +184,8 @@ def _runtime_for(source: Source, name: str) -> Runtime:
 
 
 def _remedy(fmt: str) -> str:
-    extra = {"onnx": "ort", "tflite": "litert", "torch": "train"}[fmt]
-    return f"pip install 'edgedl[{extra}]'"
+    extra = {"onnx": "ort", "tflite": "litert", "torch": "train"}.get(fmt)
+    return f"pip install 'edgedl[{extra}]'" if extra else f"install a plugin that loads {fmt}"
 
 
 def accept(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:

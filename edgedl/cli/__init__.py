@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -78,6 +79,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point of the `edgedl` command."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidied up after, as Ctrl-C is
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words or bool(os.environ.get("EDGEDL_DEBUG"))
     sys.exit(_run([word for word in words if word != "--debug"], debug))

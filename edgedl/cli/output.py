@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from edgedl import strict_json
 from edgedl.artifact import Artifact
 from edgedl.task import Progress
 
@@ -22,7 +22,7 @@ def note(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
+    click.echo(strict_json.dumps(value))
 
 
 def working() -> contextlib.AbstractContextManager[object]:

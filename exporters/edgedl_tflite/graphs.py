@@ -96,6 +96,12 @@ class GraphBuilder:
         options.outType = INT32
         return self.add(_CODE.SHAPE, [x], [self.tensor([rank], INT32)], options)
 
+    def copy(self, x: int, output: int) -> None:
+        """The same values in a tensor that is there already: a SLICE of everything, as of any shape."""
+        rank = len(flatbuffer.shape_of(self.graph.tensors[x]))
+        bounds = [self.constant(np.full(rank, n, np.int32)) for n in (0, -1)]
+        self.add(_CODE.SLICE, [x, *bounds], [output], schema.SliceOptionsT())
+
     def vector(self, parts: Sequence[int], length: int) -> int:
         """int32 vectors in a row; `length` elements together."""
         options = schema.ConcatenationOptionsT()

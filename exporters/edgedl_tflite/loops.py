@@ -106,6 +106,26 @@ class _Loop:
 
     def write(self) -> None:
         """Append the operators to the main graph."""
+        if signature_of(self.sequence)[0] == 1:
+            self._once()
+        else:
+            self._loop()
+        if len(self.mark.sequences) > 1:
+            self.main.split_into(self.index, self.mark.sequences, axis=1)
+
+    def _once(self) -> None:
+        """A single time step needs no loop."""
+        first = len(self.main.operators)
+        recurrent = self._recurrent(self.main, self.mark.states[0], self.mark.projected)
+        new = CELLS[self.mark.cell](self.main, self.mark.projected, recurrent, self.mark.states)
+        finals = dict(zip(new, self.mark.finals, strict=True))
+        for operator in self.main.operators[first:]:
+            for side in ("inputs", "outputs"):
+                indices = flatbuffer.numbers(getattr(operator, side))
+                setattr(operator, side, np.array([finals.get(index, index) for index in indices], np.int32))
+        self.main.copy(self.mark.finals[0], self.index)
+
+    def _loop(self) -> None:
         time, rows, hidden = flatbuffer.shape_of(self.sequence)
         chunk = None if -1 in signature_of(self.sequence) else chunk_length(time, rows * hidden * 4)
         start = self.main.constant(np.zeros(1, np.int32))
@@ -114,8 +134,6 @@ class _Loop:
         body: Body = self._step if chunk is None else lambda b, inputs: self._chunk(b, inputs, chunk, time)
         kind = "steps" if chunk is None else "chunks"
         self._repeat(self.main, variables, body, kind, [self.index, *self.mark.finals])
-        if len(self.mark.sequences) > 1:
-            self.main.split_into(self.index, self.mark.sequences, axis=1)
 
     def _length_and_room(self) -> tuple[int, int]:
         """(the number of time steps [1], zeros of the sequence's shape to write into)."""
@@ -142,7 +160,7 @@ class _Loop:
         options = schema.WhileOptionsT()
         options.condSubgraphIndex = self._condition(tensors, f"{self.name}/{kind}/condition")
         options.bodySubgraphIndex = self._body(tensors, body, f"{self.name}/{kind}/body")
-        unused = [builder.like(tensor) for tensor in tensors[:3]]
+        unused = [builder.tensor([0], tensor.type) for tensor in tensors[:3]]  # LiteRT gives them no memory
         builder.add(_CODE.WHILE, variables, [*unused, *results], options)
 
     def _condition(self, tensors: list[Any], name: str) -> int:

@@ -22,9 +22,11 @@ from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl_tflite import flatbuffer, names
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import specs
+from edgedl_tflite.loops import PREFIX
 from edgedl_tflite.quiet import quiet
 
 _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
+_IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
 _PER_CHANNEL_VERSION = 12
 _NARROWER = {"int64": "int32", "float64": "float32"}
 
@@ -73,11 +75,17 @@ def _dynamic(recipe: RecipeManager) -> None:
 
 
 def _static(recipe: RecipeManager) -> None:
-    """Everything in int8 but the borders, so that inputs and outputs stay float."""
+    """Everything in int8 but the borders, so that inputs and outputs stay float.
+
+    In loops over time, the matrix products are dynamic: calibration does not see inside, and states add up errors.
+    """
     recipe.add_static_config(**_EVERYTHING, activation_num_bits=8, weight_num_bits=8)
     recipe.add_weight_only_config(".*", qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8)
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    recipe.add_quantization_config(_IN_LOOPS, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    recipe.add_dynamic_config(_IN_LOOPS, qtyping.TFLOperationName.FULLY_CONNECTED, num_bits=8)
 
 
 _RECIPES: dict[str, Callable[[RecipeManager], None]] = {
@@ -104,15 +112,19 @@ def _raise_versions(model: Any) -> None:
 
     Engines that do not know it then refuse the file; tflite-runtime 2.14 would give wrong outputs without a word.
     """
-    graph = model.subgraphs[0]
-    for operator in graph.operators:
-        if flatbuffer.code_of(model, operator) != schema.BuiltinOperator.FULLY_CONNECTED:
-            continue
-        data, weights = (graph.tensors[index] for index in flatbuffer.numbers(operator.inputs)[:2])
-        scales = weights.quantization.scale if weights.quantization is not None else None
-        if data.type == schema.TensorType.FLOAT32 and scales is not None and len(scales) > 1:
-            entry = model.operatorCodes[operator.opcodeIndex]
-            entry.version = max(entry.version, _PER_CHANNEL_VERSION)
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            if _is_dynamic_per_channel(model, graph, operator):
+                entry = model.operatorCodes[operator.opcodeIndex]
+                entry.version = max(entry.version, _PER_CHANNEL_VERSION)
+
+
+def _is_dynamic_per_channel(model: Any, graph: Any, operator: Any) -> bool:
+    if flatbuffer.code_of(model, operator) != schema.BuiltinOperator.FULLY_CONNECTED:
+        return False
+    data, weights = (graph.tensors[index] for index in flatbuffer.numbers(operator.inputs)[:2])
+    scales = weights.quantization.scale if weights.quantization is not None else None
+    return data.type == schema.TensorType.FLOAT32 and scales is not None and len(scales) > 1
 
 
 def _restored(model: Any, original: Any) -> Any:

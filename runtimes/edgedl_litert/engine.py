@@ -39,6 +39,8 @@ def open_interpreter(path: Path, threads: int | None) -> Any:
         interpreter = interpreter_class(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except Exception as error:
+        if "latbuffer" in str(error):
+            raise InvalidArtifact(f"{path} is a truncated or damaged TFLite model: export it again") from error
         raise EngineFailed(_refusal(path, str(error))) from error
     return interpreter
 

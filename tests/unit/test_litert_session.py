@@ -165,7 +165,7 @@ def test_a_truncated_file_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "net.tflite"
     content = exported("mlp").read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(EngineFailed) as caught:
+    with pytest.raises(InvalidArtifact) as caught:
         load(path)
     assert "\n" not in str(caught.value)
 
