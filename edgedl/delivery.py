@@ -80,7 +80,7 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
     try:
         with IsolatedSession(Artifact(staged), claim.exporter.runtimes[0]) as session:
             _check_names(session, claim.reference.program)
-            inputs = _cases(session, claim.reference)
+            inputs = cases_of(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)
             manifest = _manifest(staged, session, claim, evidence)
             golden = _golden(session, claim.reference.adapter.first_run(claim.reference.example))
@@ -118,8 +118,9 @@ def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs
     )  # fmt: skip
 
 
-def _cases(session: Session, reference: Reference) -> dict[str, dict[str, Array]]:
-    return cases(reference.batches, reference.axes, session.inputs)
+def cases_of(session: Session, reference: Reference) -> dict[str, dict[str, Array]]:
+    signatures = reference.program.signatures if reference.program else ()
+    return cases(reference.batches, reference.axes, session.inputs, signatures)
 
 
 def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) -> Manifest:

@@ -26,6 +26,7 @@ class Program:
     module: in eval mode; its `forward` takes the inputs by position and returns a tuple of tensors, one per output name.
     inputs: example arrays by name, in the order of `forward`; every dynamic axis has a length of 2 or more.
     channels_last: the inputs of rank 4 are NHWC in the artifact (`forward` stays NCHW).
+    signatures: lengths of the dynamic axes by name; where given, no others need to be taken.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Program:
     outputs: tuple[str, ...]
     dynamic_axes: DynamicAxes = field(default_factory=dict)
     channels_last: bool = False
+    signatures: tuple[Mapping[str, int], ...] = ()
 
     def axis(self, input_name: str, number: int) -> Axis | None:
         return self.dynamic_axes.get(input_name, {}).get(number)

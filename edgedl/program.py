@@ -98,7 +98,8 @@ def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False)
     inputs = resize(plain(task.example_inputs()), axes, tracing_lengths(axes))
     module = _frozen(module)
     names = _output_names(task, named_tensors(_try_out(task.name, module, inputs)))
-    return Program(task.name, FlatOutputs(module).eval(), inputs, _distinct(names, inputs), axes, channels_last)
+    outputs = _distinct(names, inputs)
+    return Program(task.name, FlatOutputs(module).eval(), inputs, outputs, axes, channels_last, task.signatures)
 
 
 def _frozen(module: torch.nn.Module) -> torch.nn.Module:

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgedl.errors import EdgedlError, InvalidReference, Unavailable, UnknownName
+from edgedl.shapes import with_shapes
 from edgedl.source_lines import described
 from edgedl.spec import Array, DynamicAxes, InputOption, parse_dynamic, parse_input
 from edgedl.task import Task
@@ -39,25 +40,32 @@ class TaskReference:
     """A task in words, as a manifest or another process can hold it.
 
     text: one of the forms above. weights: a safetensors file or a torch checkpoint.
-    inputs, dynamic: the texts of `--input` and `--dynamic`.
+    inputs, dynamic, shapes: the texts of `--input`, `--dynamic` and `--shape`.
     """
 
     text: str
     weights: str | None = None
     inputs: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TaskReference:
         """From `dataclasses.asdict`, also after a trip through JSON."""
-        return cls(fields["text"], fields["weights"], tuple(fields["inputs"]), tuple(fields["dynamic"]))
+        return cls(
+            fields["text"],
+            fields["weights"],
+            tuple(fields["inputs"]),
+            tuple(fields["dynamic"]),
+            tuple(fields.get("shapes", ())),
+        )
 
     def resolve(self) -> Task:
         """The task, with its weights loaded when the model is made.
 
         InvalidReference if the words lead to none; Unavailable if a package is missing.
         """
-        task = _with_axes(_find(self.text, self.inputs), parse_dynamic(self.dynamic))
+        task = with_shapes(_with_axes(_find(self.text, self.inputs), parse_dynamic(self.dynamic)), self.shapes)
         return replace(task, model=functools.partial(_make, task, self.weights))
 
 
@@ -189,6 +197,10 @@ def _with_axes(task: Task, axes: DynamicAxes) -> Task:
 
     declared: dict[str, dict[int, Axis]] = {
         name: {number: Axis(axis) if isinstance(axis, str) else axis for number, axis in by_axis.items()}
-        for name, by_axis in {**task.dynamic_axes, **axes}.items()
+        for name, by_axis in _merged(task.dynamic_axes, axes).items()
     }
     return replace(task, dynamic_axes=declared)
+
+
+def _merged(declared: Mapping[str, Mapping[int, Any]], given: DynamicAxes) -> dict[str, dict[int, Any]]:
+    return {name: {**declared.get(name, {}), **given.get(name, {})} for name in {**declared, **given}}

@@ -38,6 +38,7 @@ class Task:
     model: makes the module; untrained unless it loads weights itself.
     example_inputs: arrays by input name, in the order of `forward`; the names are those of the artifacts.
     dynamic_axes: input name -> axis number -> its name, or an Axis with the lengths to be proven.
+    signatures: the lengths of all dynamic axes by name, where the artifact takes only these and not any length.
     outputs: names of the outputs; by default the keys of a returned dictionary, else `output` or `output_0`, `output_1`...
     calibration: real inputs for ranges and for parity, as many as there are; a batch each.
     evaluate: the score of a predict function on held-out data.
@@ -56,3 +57,4 @@ class Task:
     description: str = ""
     licence: str = ""
     synthetic: bool = False
+    signatures: tuple[Mapping[str, int], ...] = ()

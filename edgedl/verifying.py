@@ -6,14 +6,13 @@ from pathlib import Path
 
 from edgedl import registry
 from edgedl.artifact import Artifact
-from edgedl.delivery import prove_session
+from edgedl.delivery import cases_of, prove_session
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.exporting import Subject, torch_reference, with_max_drop
 from edgedl.isolated import IsolatedSession
 from edgedl.quantizing import made_how, original_of
 from edgedl.schemes import SCHEMES
 from edgedl.verify import Evidence
-from edgedl.verify.cases import cases
 from edgedl.verify.culprit import find_culprit
 
 
@@ -33,7 +32,7 @@ def verify(
     scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
     reference = torch_reference(original, **made_how(source))
     with IsolatedSession(source, runtime) as session:
-        inputs = cases(reference.batches, reference.axes, session.inputs)
+        inputs = cases_of(session, reference)
         evidence = prove_session(session, reference, scheme, inputs)
     if not evidence.passed:
         assert reference.program

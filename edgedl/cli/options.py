@@ -28,6 +28,10 @@ dynamic = click.option(
     "--dynamic", multiple=True, metavar="INPUT:AXIS=NAME",
     help="An axis of any length, as x:0=batch; x:0=batch:1..32 gives the lengths to be proven.",
 )  # fmt: skip
+shapes = click.option(
+    "--shape", "shapes", multiple=True, metavar="INPUT=SHAPE",
+    help="A shape that the file takes, as x=1x16x40; given several times, TFLite gets a signature for each.",
+)  # fmt: skip
 formats = click.option(
     "--to", "formats", multiple=True, metavar="FORMAT", help="onnx or tflite; repeatable.  [default: onnx]"
 )
@@ -44,9 +48,17 @@ def task(function: Function) -> Function:
     @weights
     @inputs
     @dynamic
+    @shapes
     @functools.wraps(function)
-    def wrapped(task: str, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...], **rest: Any) -> Any:
-        return function(task=TaskReference(task, weights, inputs, dynamic), **rest)
+    def wrapped(
+        task: str,
+        weights: str | None,
+        inputs: tuple[str, ...],
+        dynamic: tuple[str, ...],
+        shapes: tuple[str, ...],
+        **rest: Any,
+    ) -> Any:
+        return function(task=TaskReference(task, weights, inputs, dynamic, shapes), **rest)
 
     return wrapped
 

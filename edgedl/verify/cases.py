@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -44,16 +44,22 @@ def _check(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> None:
 
 
 def cases(
-    batches: list[dict[str, Array]], axes: DynamicAxes, specs: tuple[TensorSpec, ...]
+    batches: list[dict[str, Array]],
+    axes: DynamicAxes,
+    specs: tuple[TensorSpec, ...],
+    signatures: Sequence[Mapping[str, int]] = (),
 ) -> dict[str, dict[str, Array]]:
-    """Case name -> feeds: every dynamic axis at its low end, between and at its high end; else a few batches as written."""
+    """Case name -> feeds: the lengths of each signature, or every dynamic axis at its low end, between and at its high end.
+
+    Without either a few batches as written.
+    """
     if not axes:
         return {f"batch {index}": feeds for index, feeds in enumerate(_as_written(batches, specs))}
     pool = _pooled(batches)
     named = {axis.name: axis for by_axis in axes.values() for axis in by_axis.values()}
     return {
         ", ".join(f"{name}={length}" for name, length in lengths.items()): resize(pool, axes, lengths)
-        for lengths in _lengths(named)
+        for lengths in signatures or _lengths(named)
     }
 
 

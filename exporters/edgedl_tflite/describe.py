@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,22 @@ def specs(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         tuple(_spec(graph.tensors[index], name) for index, name in zip(side, side_names, strict=True))
         for side, side_names in zip(indices, names.names_of(model), strict=True)
     ]
-    return sides[0], sides[1]
+    return _over_signatures(model, sides[0], "inputs"), _over_signatures(model, sides[1], "outputs")
+
+
+def _over_signatures(model: Any, specs: tuple[TensorSpec, ...], side: str) -> tuple[TensorSpec, ...]:
+    """The lengths in which the signatures differ are dynamic; a session takes those of one signature at a time."""
+    for signature in (model.signatureDefs or [])[1:]:
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        shapes = {
+            flatbuffer.text(e.name): flatbuffer.shape_of(tensors[e.tensorIndex]) for e in getattr(signature, side)
+        }
+        specs = tuple(replace(spec, shape=tuple(map(_common, spec.shape, shapes[spec.name]))) for spec in specs)
+    return specs
+
+
+def _common(length: int | str, other: int) -> int | str:
+    return length if length == other else DYNAMIC
 
 
 def operators(model: Any) -> dict[str, int]:
@@ -93,14 +109,17 @@ def _operator_macs(model: Any, graph: Any, operator: Any) -> int | None:
 
 
 def loop_macs(model: Any, graph: Any, operator: Any) -> int | None:
-    """A loop of edgedl_tflite.loops: every time step costs the body of the innermost loop."""
-    steps = _shape(graph, operator.inputs[2])[0]
-    body = model.subgraphs[operator.builtinOptions.bodySubgraphIndex]
-    inner = [o for o in body.operators if flatbuffer.code_of(model, o) == _CODE.WHILE]
-    cost = loop_macs(model, body, inner[0]) if inner else _graph_macs(model, body)
-    if cost is None:
-        return None
-    return steps * cost // (_shape(body, inner[0].inputs[2])[0] if inner else 1)
+    """A loop of edgedl_tflite.loops: every time step costs the body of the innermost loop; its second operand is the length."""
+    length = flatbuffer.constant(model, graph.tensors[operator.inputs[1]])
+    step = _graph_macs(model, _innermost(model, operator))
+    return None if step is None else step * (int(length[0]) if length is not None else 1)
+
+
+def _innermost(model: Any, loop: Any) -> Any:
+    """The body of a loop, or of the loop in it."""
+    body = model.subgraphs[loop.builtinOptions.bodySubgraphIndex]
+    inner = [operator for operator in body.operators if flatbuffer.code_of(model, operator) == _CODE.WHILE]
+    return _innermost(model, inner[0]) if inner else body
 
 
 def _loop_graphs(model: Any, operator: Any) -> list[int]:

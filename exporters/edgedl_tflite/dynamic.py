@@ -37,7 +37,7 @@ def convert_dynamic(program: Program) -> Any:
         carry(family)
     except DifferenceError as difference:
         raise unsupported(program, str(difference), _axis_in(program, str(difference))) from difference
-    loops.expand(family.main)
+    loops.expand(family.main, max(axis.high for _, _, axis in axes_by_name(program.dynamic_axes).values()))
     return settle.settle(program, family.main)
 
 
@@ -74,6 +74,12 @@ def _replacement(family: Family, builder: ShapeBuilder, operator: Any, position:
     values = _values(family, index)
     if _SHAPE_OPERANDS.get(code) == position and len({value.shape for value in values}) == 1:
         return _shape_operand(family, builder, operator, values)
+    if (
+        code == _CODE.SLICE
+        and position == 1
+        and (begin := _begin_from_end(family, builder, operator, values)) is not None
+    ):
+        return begin
     if (dims := family.varying_dims(index)) and _constant_along(values, dims):
         return _expanded(family, builder, index, values[0], dims)
     axis = family.axes[next(i for i, value in enumerate(values[1:]) if not np.array_equal(value, values[0]))]
@@ -110,6 +116,20 @@ def _shape_operand(family: Family, builder: ShapeBuilder, operator: Any, values:
         name = flatbuffer.operator_name(family.main, operator)
         raise DifferenceError(f"{name} has a dimension that is no multiple of the length of {unknown[0].axes[0]!r}")
     return builder.vector(result, varying, copied)
+
+
+def _begin_from_end(family: Family, builder: ShapeBuilder, operator: Any, values: list[Array]) -> int | None:
+    """The begin of a slice as of `x[:, -1]`, which counts from the end of its input; None if it is another kind."""
+    source = int(operator.inputs[0])
+    if flatbuffer.constant(family.main, family.tensors(source)[0]) is not None:
+        return None
+    begins = np.array(values)
+    offsets = begins - np.array(_shapes(family, source))
+    varying = [p for p in range(begins.shape[1]) if len(set(begins[:, p])) > 1]
+    if any(len(set(offsets[:, p])) > 1 for p in varying):
+        return None
+    result = [int(offsets[0, p]) if p in varying else int(n) for p, n in enumerate(begins[0])]
+    return builder.positions(result, {p: (source, p) for p in varying})
 
 
 def _same_dimension(family: Family, operator: Any, values: list[Array], position: int) -> Dimension | None:

@@ -152,10 +152,10 @@ def make_operator(model: Any, code: int, inputs: Sequence[int], outputs: Sequenc
 
 def unused_names(model: Any) -> Iterator[str]:
     """Names `edgedl/0`, `edgedl/1`, ... that no tensor has."""
-    taken = {text(tensor.name) for tensor in model.subgraphs[0].tensors}
     number = 0
     while True:
-        if (name := f"edgedl/{number}") not in taken:
+        name = f"edgedl/{number}"
+        if not any(text(tensor.name) == name for tensor in model.subgraphs[0].tensors):
             yield name
         number += 1
 

@@ -25,11 +25,12 @@ class GraphBuilder:
         self.model, self.graph, self.prefix, self.operators = model, graph, prefix, operators
 
     def tensor(self, shape: Sequence[int], code: int = FLOAT32, signature: Sequence[int] | None = None) -> int:
-        """A tensor computed at run time. signature: the shape with -1 for dynamic lengths, where there are any."""
+        """A tensor computed at run time. signature: the shape with -1 for dynamic lengths, which are written as 1."""
         tensor = schema.TensorT()
         tensor.name, tensor.type, tensor.buffer = f"{self.prefix}/{len(self.graph.tensors)}", code, 0
-        tensor.shape = np.array(shape, np.int32)
-        if signature is not None and -1 in signature:
+        signature = shape if signature is None else signature
+        tensor.shape = np.array([1 if n < 0 else n for n in signature], np.int32)
+        if -1 in signature:
             tensor.shapeSignature = np.array(signature, np.int32)
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
@@ -96,6 +97,14 @@ class GraphBuilder:
         options.outType = INT32
         return self.add(_CODE.SHAPE, [x], [self.tensor([rank], INT32)], options)
 
+    def lengthened(self, x: int, count: int) -> int:
+        """A tensor of rank 3 with `count` zeros more along its first axis."""
+        tensor = self.graph.tensors[x]
+        (time, *rest), (axis, *others) = flatbuffer.shape_of(tensor), signature_of(tensor)
+        output = self.tensor([time + count, *rest], tensor.type, [axis if axis < 0 else axis + count, *others])
+        paddings = self.constant(np.array([[0, count], [0, 0], [0, 0]], np.int32))
+        return self.add(_CODE.PAD, [x, paddings], [output], schema.PadOptionsT())
+
     def copy(self, x: int, output: int) -> None:
         """The same values in a tensor that is there already: a SLICE of everything, as of any shape."""
         rank = len(flatbuffer.shape_of(self.graph.tensors[x]))
@@ -135,10 +144,9 @@ class GraphBuilder:
     def split(self, x: int, count: int, axis: int) -> list[int]:
         """Equal parts along an axis."""
         tensor = self.graph.tensors[x]
-        shape, signature = list(flatbuffer.shape_of(tensor)), signature_of(tensor)
-        shape[axis] //= count
-        signature[axis] = -1 if signature[axis] < 0 else shape[axis]
-        parts = [self.tensor(shape, tensor.type, signature) for _ in range(count)]
+        signature = signature_of(tensor)
+        signature[axis] = -1 if signature[axis] < 0 else signature[axis] // count
+        parts = [self.tensor(signature, tensor.type, signature) for _ in range(count)]
         self.split_into(x, parts, axis)
         return parts
 

@@ -48,8 +48,8 @@ class Mark:
     finals: list[int]
 
 
-def expand(model: Any) -> None:
-    """Put a loop in the place of every mark of the main graph; edits `model`."""
+def expand(model: Any, longest: int = 0) -> None:
+    """Put a loop in the place of every mark of the main graph; edits `model`. longest: steps, where they are dynamic."""
     graph = model.subgraphs[0]
     operators: list[Any] = []
     rooms: dict[tuple[int, ...], int] = {}
@@ -59,7 +59,8 @@ def expand(model: Any) -> None:
         if mark is None:
             operators.append(operator)
             continue
-        _Loop(GraphBuilder(model, graph, f"{PREFIX}_{count}/main", operators), mark, f"{PREFIX}_{count}", rooms).write()
+        name = f"{PREFIX}_{count}"
+        _Loop(GraphBuilder(model, graph, f"{name}/main", operators), mark, name, rooms, longest).write()
         count += 1
     if count:
         graph.operators = operators
@@ -83,7 +84,7 @@ def _mark(model: Any, operator: Any) -> Mark | None:
 def chunk_length(time: int, row_bytes: int) -> int | None:
     """Steps of a chunk, so that copying chunks costs about as much as copying the sequence; None for one plain loop.
 
-    row_bytes: size of the sequence at one time. A divisor of `time` is preferred: it needs no overlap of the last two.
+    row_bytes: size of the sequence at one time. A divisor of `time` is preferred: the chunks then fit exactly.
     """
     if time * row_bytes < _UNCHUNKED or time < 32:
         return None
@@ -98,8 +99,10 @@ class _Loop:
     rooms: zeros of fixed shapes that loops before have made; no loop changes them.
     """
 
-    def __init__(self, main: GraphBuilder, mark: Mark, name: str, rooms: dict[tuple[int, ...], int]) -> None:
-        self.main, self.mark, self.name, self.rooms = main, mark, name, rooms
+    def __init__(
+        self, main: GraphBuilder, mark: Mark, name: str, rooms: dict[tuple[int, ...], int], longest: int
+    ) -> None:
+        self.main, self.mark, self.name, self.rooms, self.longest = main, mark, name, rooms, longest
         hidden = flatbuffer.shape_of(main.graph.tensors[mark.sequences[0]])[-1]
         self.index = mark.sequences[0] if len(mark.sequences) == 1 else main.resized(mark.projected, hidden)
         self.sequence = main.graph.tensors[self.index]
@@ -126,27 +129,62 @@ class _Loop:
         self.main.copy(self.mark.finals[0], self.index)
 
     def _loop(self) -> None:
-        time, rows, hidden = flatbuffer.shape_of(self.sequence)
-        chunk = None if -1 in signature_of(self.sequence) else chunk_length(time, rows * hidden * 4)
-        start = self.main.constant(np.zeros(1, np.int32))
-        length, room = self._length_and_room()
-        variables = [start, length, self.mark.projected, room, *self.mark.states]
-        body: Body = self._step if chunk is None else lambda b, inputs: self._chunk(b, inputs, chunk, time)
-        kind = "steps" if chunk is None else "chunks"
-        self._repeat(self.main, variables, body, kind, [self.index, *self.mark.finals])
+        """One plain loop, or one over chunks; room for a whole chunk behind the end where they do not fit exactly."""
+        length, dims = self._lengths()
+        chunk = self._chunk_length()
+        finals = self.mark.finals
+        if chunk is None:
+            self._repeat(self.main, self._variables(length, dims, 0), self._step, "steps", [self.index, *finals])
+            return
+        time = signature_of(self.sequence)[0]
+        extra = 0 if time % chunk == 0 and time > 0 else chunk
+        variables = self._variables(length, dims, extra)
+        result = self.main.like(self.main.graph.tensors[variables[3]]) if extra else self.index
+        body: Body = lambda builder, inputs: self._chunk(builder, inputs, chunk, not extra)  # noqa: E731
+        self._repeat(self.main, variables, body, "chunks", [result, *finals])
+        if extra:
+            operands = [result, self.main.constant(np.zeros(3, np.int32)), dims]
+            self.main.add(_CODE.SLICE, operands, [self.index], schema.SliceOptionsT())
 
-    def _length_and_room(self) -> tuple[int, int]:
-        """(the number of time steps [1], zeros of the sequence's shape to write into)."""
+    def _chunk_length(self) -> int | None:
+        """For a dynamic batch, of one row; for a dynamic time, of the longest one."""
+        (time, rows, hidden), signature = flatbuffer.shape_of(self.sequence), signature_of(self.sequence)
+        return chunk_length(
+            time if signature[0] > 0 else self.longest,
+            (rows if signature[1] > 0 else len(self.mark.weights)) * hidden * 4,
+        )
+
+    def _lengths(self) -> tuple[int, int]:
+        """(the number of time steps [1], the shape of the sequence [3]), as constants where they are fixed."""
         main, shape, signature = self.main, flatbuffer.shape_of(self.sequence), signature_of(self.sequence)
-        fixed = main.constant(np.array(shape[:1], np.int32))
         if -1 not in signature:
-            if shape not in self.rooms:
-                self.rooms[shape] = main.zeros(main.constant(np.array(shape, np.int32)), self.sequence)
-            return fixed, self.rooms[shape]
+            return main.constant(np.array(shape[:1], np.int32)), main.constant(np.array(shape, np.int32))
         dims = main.shape(self.mark.projected, len(shape))
-        length = fixed if signature[0] >= 0 else self._slice(dims, 1)
-        hidden = main.constant(np.array(shape[2:], np.int32))
-        return length, main.zeros(main.vector([self._slice(dims, 2), hidden], 3), self.sequence)
+        fixed = signature[0] >= 0
+        length = main.constant(np.array(shape[:1], np.int32)) if fixed else self._slice(dims, 1)
+        return length, main.vector([self._slice(dims, 2), main.constant(np.array(shape[2:], np.int32))], 3)
+
+    def _variables(self, length: int, dims: int, extra: int) -> list[int]:
+        """What a loop over the whole sequence starts from, with `extra` steps of zeros behind it."""
+        start = self.main.constant(np.zeros(1, np.int32))
+        projected = self.main.lengthened(self.mark.projected, extra) if extra else self.mark.projected
+        return [start, length, projected, self._room(dims, extra), *self.mark.states]
+
+    def _room(self, dims: int, extra: int) -> int:
+        """Zeros of the sequence's shape, to write into."""
+        main, (time, *rest), (axis, *others) = (
+            self.main,
+            flatbuffer.shape_of(self.sequence),
+            signature_of(self.sequence),
+        )
+        shape = (time + extra, *rest)
+        like = main.tensor(shape, signature=[axis if axis < 0 else time + extra, *others])
+        if flatbuffer.constant(main.model, main.graph.tensors[dims]) is None:
+            more = main.sum(dims, main.constant(np.array([extra, 0, 0], np.int32))) if extra else dims
+            return main.zeros(more, main.graph.tensors[like])
+        if shape not in self.rooms:
+            self.rooms[shape] = main.zeros(main.constant(np.array(shape, np.int32)), main.graph.tensors[like])
+        return self.rooms[shape]
 
     def _slice(self, vector: int, count: int) -> int:
         """The first elements of a vector."""
@@ -198,17 +236,15 @@ class _Loop:
         products = [builder.matrix_product(*operands) for operands in zip(rows, weights, biases, strict=True)]
         return builder.concatenation(products, builder.graph.tensors[like], axis=1)
 
-    def _chunk(self, builder: GraphBuilder, inputs: list[int], chunk: int, time: int) -> list[int]:
-        """A chunk of time steps, by a loop on copies of its rows; the last one begins early, within the one before."""
+    def _chunk(self, builder: GraphBuilder, inputs: list[int], chunk: int, exact: bool) -> list[int]:
+        """A chunk of time steps, by a loop on copies of its rows; the last one is shorter unless they are `exact`."""
         position, length, projected, sequence, *states = inputs
-        first, inner = position, builder.constant(np.zeros(1, np.int32))
-        if time % chunk:
-            first = builder.smaller(position, builder.constant(np.array([time - chunk], np.int32)))
-            inner = builder.difference(position, first)
-        positions = builder.offsets(first, chunk)
+        steps = builder.constant(np.array([chunk], np.int32))
+        inner = steps if exact else builder.smaller(builder.difference(length, position), steps)
+        positions = builder.offsets(position, chunk)
         rows = [builder.rows(tensor, positions) for tensor in (projected, sequence)]
-        variables = [inner, builder.constant(np.array([chunk], np.int32)), *rows, *states]
+        variables = [builder.constant(np.zeros(1, np.int32)), inner, *rows, *states]
         results = [builder.like(builder.graph.tensors[index]) for index in (rows[1], *states)]
         self._repeat(builder, variables, self._step, "steps", results)
-        following = builder.sum(first, builder.constant(np.array([chunk], np.int32)))
-        return [following, length, projected, builder.written(sequence, results[0], first), *results[1:]]
+        following = builder.sum(position, steps)
+        return [following, length, projected, builder.written(sequence, results[0], position), *results[1:]]

@@ -19,11 +19,12 @@ from edgedl.errors import EngineFailed, InvalidInput, InvalidTensor, Unsupported
 from edgedl.exporter import Calibration
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds, TensorSpec
-from edgedl_tflite import flatbuffer, names
+from edgedl_tflite import flatbuffer, names, signatures
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import specs
 from edgedl_tflite.loops import PREFIX
 from edgedl_tflite.quiet import quiet
+from edgedl_tflite.reconnect import reconnect
 
 _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
 _IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
@@ -38,22 +39,26 @@ def quantize(source: Path, scheme: Scheme, calibration: Calibration | None, path
     """
     if scheme.name not in _RECIPES:
         raise Unsupported(f"TFLite has no scheme {scheme.name!r}: choose one of {', '.join(_RECIPES)}")
-    original = _read(source)
+    parts = [_quantized(source.name, part, scheme, calibration) for part in _read(source)]
+    path.write_bytes(flatbuffer.serialize(signatures.merge(parts)))
+
+
+def _quantized(name: str, original: Any, scheme: Scheme, calibration: Calibration | None) -> Any:
+    """The quantized ModelT of a model with one signature."""
     content = flatbuffer.serialize(original)
     recipe = RecipeManager()
     _RECIPES[scheme.name](recipe)
-    ranges = _ranges(source.name, content, original, recipe, calibration) if scheme.needs_calibration else None
-    written = _apply(source.name, content, scheme, recipe, ranges)
-    path.write_bytes(flatbuffer.serialize(_restored(flatbuffer.parse(written), original)))
+    ranges = _ranges(name, content, original, recipe, calibration) if scheme.needs_calibration else None
+    quantized = _restored(flatbuffer.parse(_apply(name, content, scheme, recipe, ranges)), original)
+    quantized.signatureDefs[0].signatureKey = original.signatureDefs[0].signatureKey
+    return quantized
 
 
-def _read(source: Path) -> Any:
-    """The ModelT with exactly one signature, which the tool needs."""
+def _read(source: Path) -> list[Any]:
+    """A ModelT for each signature: the tool takes one at a time."""
     model = read_checked(source)
-    if len(model.signatureDefs or []) > 1:
-        raise Unsupported(f"{source.name} has {len(model.signatureDefs)} signatures: quantize files of one model each")
     names.add_signature(model)
-    return model
+    return signatures.split(model) if len(model.signatureDefs) > 1 else [model]
 
 
 def _float16(recipe: RecipeManager) -> None:
@@ -133,6 +138,7 @@ def _restored(model: Any, original: Any) -> Any:
     names.sort_signature(model, inputs, outputs)
     names.apply(model, inputs, outputs)
     _raise_versions(model)
+    reconnect(model)
     before = {flatbuffer.text(tensor.name): tensor for tensor in original.subgraphs[0].tensors}
     for tensor in model.subgraphs[0].tensors:
         same = before.get(flatbuffer.text(tensor.name))
@@ -148,7 +154,7 @@ def _ranges(
     if calibration is None:
         raise InvalidInput("this scheme needs calibration data: give the task a calibration(), or choose w8a8-dynamic")
     inputs, key = specs(model)[0], flatbuffer.text(model.signatureDefs[0].signatureKey)
-    feeds = [fitted for feed in calibration() for fitted in fit(feed, inputs)]
+    feeds = [fitted for feed in calibration() for fitted in fit(signatures.fitted(feed, inputs), inputs)]
     if not feeds:
         raise InvalidInput("the calibration data is empty: expected one dictionary of arrays or more")
     try:

@@ -26,7 +26,6 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake("edgedl::recurrent")
 def _shapes(
     projected: torch.Tensor,
     weights: list[torch.Tensor],
@@ -41,6 +40,9 @@ def _shapes(
     time, rows, _ = projected.shape
     sequences = [projected.new_empty(time, rows // len(weights), weight.shape[1]) for weight in weights]
     return [*sequences, *(torch.empty_like(state) for state in states)]
+
+
+torch.library.register_fake("edgedl::recurrent", _shapes)
 
 
 def marked(module: nn.Module) -> nn.Module:

@@ -45,6 +45,17 @@ class ShapeBuilder:
             self._known[key] = self._joined(parts, self.local if copied else self.operators)
         return self._known.pop(key) if copied else self._known[key]
 
+    def positions(self, values: list[int], from_end: Mapping[int, Dimension]) -> int:
+        """Index of an int32 vector tensor; values in `from_end` (negative) count from the end of a tensor's dimension."""
+        parts = [
+            self._sum(self._dimension(from_end[p], self.local), n) if p in from_end else self._constant(n)
+            for p, n in enumerate(values)
+        ]
+        return self._joined(parts, self.local)
+
+    def _sum(self, vector: int, number: int) -> int:
+        return self._add(_CODE.ADD, [vector, self._constant(number)], [1], schema.AddOptionsT(), self.local)
+
     def _joined(self, parts: list[int], place: list[Any]) -> int:
         if len(parts) == 1:
             return parts[0]

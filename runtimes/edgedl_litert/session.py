@@ -13,6 +13,7 @@ from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidTensor, Unavailable
 from edgedl.runtime import Session, Source, dequantize
 from edgedl.spec import Array, Feeds, TensorSpec
+from edgedl_litert import signatures
 from edgedl_litert.engine import engine_module, engine_version, open_interpreter
 from edgedl_litert.specs import UNNAMED, Binding, bindings
 
@@ -35,7 +36,13 @@ class LitertSession(Session):
         engine = engine_version(engine_module())
         super().__init__(tuple(b.spec for b in inputs), tuple(b.spec for b in outputs), engine, device)
         self._lock = threading.RLock()
-        self._bound = _bind(interpreter, inputs, outputs, self._lock)
+        if len(interpreter._get_full_signature_list()) > 1:
+            run = signatures.bind(interpreter, self._lock)
+            self.inputs = signatures.widened(interpreter, self.inputs, "inputs")
+            self.outputs = signatures.widened(interpreter, self.outputs, "outputs")
+            self._bound = _dequantizing(run, outputs)
+        else:
+            self._bound = _bind(interpreter, inputs, outputs, self._lock)
         self._invoke = self._bound  # type: ignore[assignment, method-assign]  # one call less per run
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -126,7 +124,7 @@ def test_a_hundred_steps_take_few_operators(kind, layers, bidirectional, tmp_pat
 @pytest.mark.parametrize("time", [67, 64])
 def test_long_sequences_run_in_chunks(time, tmp_path):
     torch.manual_seed(0)
-    network = Whole(nn.GRU(4, 160, bidirectional=True))
+    network = Whole(nn.GRU(4, 160, bidirectional=True))  # two chunk lengths: one divides 64, none does 67
     arrays = feeds(network, time=time, batch=1, given=True)
     path = export(network, arrays, tmp_path)
     assert exporter.describe(path).operators["WHILE"] == 2
@@ -140,7 +138,7 @@ def test_chunks_divide_the_length_where_they_can():
 
 
 def test_one_step_needs_no_loop(tmp_path):
-    for kind, bidirectional in itertools.product(("lstm", "gru"), (False, True)):
+    for kind, bidirectional in (("lstm", False), ("gru", True)):
         network = whole(kind, bidirectional=bidirectional)
         arrays = feeds(network, time=1, given=True)
         path = export(network, arrays, tmp_path)
@@ -165,12 +163,47 @@ def test_batch_and_time_are_dynamic(kind, tmp_path):
 
 def test_dynamic_batch_with_given_states_in_chunks(tmp_path):
     torch.manual_seed(0)
-    network = Whole(nn.LSTM(4, 96, batch_first=True))
+    network = Whole(nn.LSTM(4, 256, batch_first=True))
     batch = Axis("batch", 1, 8)
     axes = {"x": {0: batch}, "s0": {1: batch}, "s1": {1: batch}}
-    session = load(export(network, feeds(network, 40, 2, True), tmp_path, axes))
+    path = export(network, feeds(network, 41, 2, True), tmp_path, axes)
+    assert exporter.describe(path).operators["WHILE"] == 2
+    assert exporter.describe(path).macs == 41 * 4 * 256 * (4 + 256)
+    session = load(path)
     for rows in (1, 5):
-        assert error(session, network, feeds(network, 40, rows, True)) <= 1e-6
+        assert error(session, network, feeds(network, 41, rows, True)) <= 1e-6
+
+
+def test_dynamic_time_in_chunks(tmp_path):
+    torch.manual_seed(0)
+    network = Whole(nn.GRU(4, 128, bidirectional=True))
+    axes = {"x": {0: Axis("time", 1, 80), 1: Axis("batch", 1, 4)}}
+    path = export(network, feeds(network), tmp_path, axes)
+    assert exporter.describe(path).operators["WHILE"] == 2
+    session = load(path)
+    for time, batch in ((1, 1), (80, 2), (37, 3), (100, 1)):
+        assert error(session, network, feeds(network, time, batch)) <= 1e-6
+
+
+class Last(nn.Module):
+    """The last step of the sequence, and the last layer's final state."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.GRU(INPUT, HIDDEN, 2, batch_first=True)
+
+    def forward(self, x):
+        sequence, final = self.layer(x)
+        return sequence[:, -1], final[-1]
+
+
+def test_the_last_step_of_a_dynamic_time(tmp_path):
+    torch.manual_seed(0)
+    network = Last()
+    axes = {"x": {0: Axis("batch", 1, 4), 1: Axis("time", 1, 12)}}
+    session = load(export(network, feeds(network), tmp_path, axes, ("last", "final")))
+    for time in (1, 9):
+        assert error(session, network, feeds(network, time, 3)) <= 1e-6
 
 
 class Recognizer(nn.Module):
@@ -216,8 +249,7 @@ def translator():
     }
 
 
-@pytest.mark.parametrize("make", [recognizer, translator])
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(("make", "dynamic"), [(recognizer, True), (translator, False)])
 def test_whole_networks(make, dynamic, tmp_path):
     network, arrays = make()
     axes = {name: {0: Axis("batch", 1, 8)} for name in arrays} if dynamic else {}
@@ -249,13 +281,19 @@ def quantized(path, name, arrays):
     return target
 
 
-@pytest.mark.parametrize(("name", "smaller"), [("w8", 2.5), ("w8a8-dynamic", 2.5), ("fp16", 1.7), ("w8a8", 2.3)])
-@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
-def test_schemes_shrink_the_loops_and_stay_close(kind, name, smaller, tmp_path):
+@pytest.fixture(scope="module", params=["lstm", "gru", "tanh"])
+def floating(request, tmp_path_factory):
+    """(network, its inputs, its float file): an LSTM in chunks, a bidirectional GRU, a tanh RNN."""
     torch.manual_seed(0)
+    kind = request.param
     network = Whole(KINDS[kind](32, 64, bidirectional=kind == "gru"))
     arrays = feeds(network, time=40 if kind == "lstm" else 12, batch=4 if kind == "lstm" else 1)
-    path = export(network, arrays, tmp_path)
+    return network, arrays, export(network, arrays, tmp_path_factory.mktemp(kind))
+
+
+@pytest.mark.parametrize(("name", "smaller"), [("w8", 2.5), ("w8a8-dynamic", 2.5), ("fp16", 1.7), ("w8a8", 2.3)])
+def test_schemes_shrink_the_loops_and_stay_close(floating, name, smaller):
+    network, arrays, path = floating
     target = quantized(path, name, arrays)
     session = load(target)
     for _ in range(2):
@@ -267,12 +305,18 @@ def test_schemes_shrink_the_loops_and_stay_close(kind, name, smaller, tmp_path):
     assert exporter.describe(target).macs == exporter.describe(path).macs
 
 
-@pytest.mark.parametrize("name", ["w8a8-dynamic", "w8a8", "fp16"])
-def test_schemes_keep_the_batch_dynamic_and_shared_layers(name, tmp_path):
+@pytest.fixture(scope="module")
+def dynamic_translator(tmp_path_factory):
     network, arrays = translator()
-    path = tmp_path / "net.tflite"
+    path = tmp_path_factory.mktemp("translator") / "net.tflite"
     axes = {key: {0: Axis("batch", 1, 8)} for key in arrays}
     exporter.export(Program("net", network, arrays, ("y",), axes), path)
+    return network, arrays, path
+
+
+@pytest.mark.parametrize("name", ["w8a8-dynamic", "w8a8", "fp16"])
+def test_schemes_keep_the_batch_dynamic_and_shared_layers(dynamic_translator, name):
+    network, arrays, path = dynamic_translator
     session = load(quantized(path, name, arrays))
     rows = {key: np.repeat(array, 3, axis=0) for key, array in arrays.items()}
     expected = reference(network, *rows.values())[0]

@@ -1,0 +1,58 @@
+"""An Elman RNN that reads a surname character by character and names its language.
+
+Data: 20,050 surnames in 18 languages, practical-pytorch, MIT (see _names_data). 0.81 on unseen names; the largest class is 0.5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from edgedl.spec import Axis
+from edgedl.task import Progress, Task
+from edgedl.zoo import _names_data as data
+from edgedl.zoo._supervised import fit_by
+
+
+class NamesRNN(nn.Module):
+    """[batch, length] int64 characters, 0 after the end -> [batch, 18] logits."""
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(len(data.CHARACTERS), 32)
+        self.recurrent = nn.RNN(32, width, batch_first=True)
+        self.head = nn.Linear(width, len(data.LANGUAGES))
+
+    def forward(self, characters: torch.Tensor) -> torch.Tensor:
+        states, _ = self.recurrent(self.embedding(characters))
+        logits: torch.Tensor = self.head((states * last_of(characters)).sum(1))
+        return logits
+
+
+def last_of(characters: torch.Tensor) -> torch.Tensor:
+    """[batch, length, 1]: 1 at the last character of each name and 0 elsewhere.
+
+    Counting, and neither slices nor positions: a file then takes any length in both formats.
+    """
+    filled = (characters > 0).float()
+    last = (filled.cumsum(1) == filled.sum(1, keepdim=True)).float() * filled
+    return last.unsqueeze(-1)
+
+
+def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+    data.NAMES.folder(progress)
+    training = data.load()[0]
+    x, y = torch.from_numpy(training.inputs), torch.from_numpy(training.labels)
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(module(x[rows]), y[rows])
+
+    return fit_by(module, loss, len(x), epochs=12, seed=seed, progress=progress, clip=1.0)
+
+
+def task() -> Task:
+    return Task(
+        "names_rnn", NamesRNN, data.example, {"characters": {0: "batch", 1: Axis("length", 2, data.LENGTH)}}, ("logits",),
+        data.calibration, data.accuracy, fit, "Elman RNN: the language of a surname", data.LICENCE,
+    )  # fmt: skip
