@@ -13,6 +13,7 @@ class Evidence:
     """passed: proven or not; None for the reference itself. failures: why not.
 
     relative_rms, cosine: the worst over all cases and outputs. drop: positive is worse; drop_interval: 95 %.
+    drift: of a step model, (step, relative RMS error).
     """
 
     passed: bool | None
@@ -24,6 +25,7 @@ class Evidence:
     reference_score: float | None = None
     drop: float | None = None
     drop_interval: tuple[float, float] | None = None
+    drift: tuple[tuple[int, float], ...] = ()
 
 
 def evidence_of(data: Mapping[str, Any]) -> Evidence | None:
@@ -43,7 +45,14 @@ def evidence_of(data: Mapping[str, Any]) -> Evidence | None:
         reference_score=_number(score.get("reference")),
         drop=_number(score.get("drop")),
         drop_interval=_interval(score.get("interval")),
+        drift=_drift(data.get("drift")),
     )
+
+
+def _drift(value: Any) -> tuple[tuple[int, float], ...]:
+    """(step, relative RMS error) of a step model; empty where it is something else."""
+    pairs = [tuple(map(_number, _list(pair))) for pair in _list(value)]
+    return tuple((int(pair[0]), pair[1]) for pair in pairs if len(pair) == 2 and pair[0] and pair[1] is not None)
 
 
 def _list(value: Any) -> list[Any]:

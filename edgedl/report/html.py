@@ -10,6 +10,7 @@ from edgedl.report import charts, svg
 from edgedl.report.build import Report
 from edgedl.report.charts import Palette
 from edgedl.report.columns import Column, report_columns
+from edgedl.report.drift import drift
 from edgedl.report.method import environment_facts, method
 from edgedl.report.rows import Row
 
@@ -51,6 +52,7 @@ def _charts(rows: tuple[Row, ...], palette: Palette) -> str:
         ("Score against latency", charts.pareto(rows, palette)),
         ("Latency distributions", charts.distributions(rows, palette)),
         ("File sizes", charts.sizes(rows)),
+        ("Drift over the steps of a stream", drift(rows)),
     )
     figures = (f"<figure><figcaption>{title}</figcaption>{drawing}</figure>" for title, drawing in drawn if drawing)
     return f'<section class="charts">{"".join(figures)}</section>'

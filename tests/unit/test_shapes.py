@@ -115,7 +115,7 @@ def test_the_weights_are_held_once(folder: Path) -> None:
         exporter("tflite").describe(path) for path in (folder / "encoder.tflite", single / "encoder.tflite")
     )
     assert several.parameters < 1.05 * one.parameters
-    assert sum(several.operators.values()) == 3 * sum(one.operators.values())
+    assert sum(several.operators.values()) > 2.5 * sum(one.operators.values())
 
 
 @pytest.mark.parametrize("scheme", ["w8", "w8a8-dynamic", "w8a8"])
