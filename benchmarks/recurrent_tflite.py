@@ -83,11 +83,12 @@ def compare(kind: str, options: argparse.Namespace, folder: Path) -> None:
     ours = run_of(exported(exporter("tflite"), subject, folder), subject)
     others = {
         "unrolled": (run_of(unrolled(subject, options.unrolled / f"{kind}-{options.time}.tflite"), subject), GOAL),
-        "ONNX Runtime": (run_of(exported(exporter("onnx"), subject, folder), subject), 1.0),
+        "ONNX Runtime": (run_of(exported(exporter("onnx"), subject, folder), subject), None),
     }
     for name, (theirs, goal) in others.items():
         ratios = interleaved(ours, theirs, options.rounds, 5)
-        print(sentence(f"{kind}, {options.time} steps: loop / {name}", ratios, round(goal, 3)))
+        told = sentence(f"{kind}, {options.time} steps: loop / {name}", ratios, round(goal or 0, 3))
+        print(told if goal else told.partition("; goal")[0] + ")")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -27,10 +27,10 @@ from edgedl.zoo._supervised import fit_classifier
 class KeywordsDSCNN(nn.Module):
     """[batch, 1, 61 frames, 32 bands] float32 -> [batch, 10] logits."""
 
-    def __init__(self, width: int = 48, depth: int = 4) -> None:
+    def __init__(self, width: int = 64, depth: int = 4) -> None:
         super().__init__()
         self.stem = convolution(1, width, (9, 5), (2, 2))
-        self.body = nn.Sequential(*(separable(width, width) for _ in range(depth)))
+        self.body = nn.Sequential(*(separable(width, width, 1 if index else 2) for index in range(depth)))
         self.drop, self.head = nn.Dropout(0.2), nn.Linear(width, 10)
 
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,7 @@ def accuracy(predict: Predict) -> Score:
 def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
     data.SPOKEN.folder(progress)
     training = load()[0]
-    return fit_classifier(module, training.inputs, training.labels, epochs=6, seed=seed, progress=progress)
+    return fit_classifier(module, training.inputs, training.labels, epochs=10, seed=seed, progress=progress)
 
 
 def task() -> Task:

@@ -27,8 +27,10 @@ from edgedl.zoo._speech_data import Recording
 from edgedl.zoo._split import as_batches
 from edgedl.zoo._supervised import fit_by
 
-FRAMES = 160
-SAMPLES = FRAME + (FRAMES - 1) * HOP
+STEPS = 80
+"""Of two frames, 32 ms, each."""
+
+SAMPLES = FRAME + (2 * STEPS - 1) * HOP
 LONGEST = 4
 PAUSE = 1600
 """Samples of silence between two words, at most."""
@@ -39,7 +41,7 @@ TRAINING, TEST = 2400, 300
 
 @dataclass(frozen=True)
 class Sequences:
-    """spectra: [n, 160 frames, 32 bands] float32; labels: [n, 4] int64, digit + 1, filled up with 0; lengths: [n] int64."""
+    """spectra: [n, 80 steps, 64] float32; labels: [n, 4] int64, digit + 1, filled up with 0; lengths: [n] int64."""
 
     spectra: Array
     labels: Array
@@ -47,12 +49,12 @@ class Sequences:
 
 
 class SpeechCTC(nn.Module):
-    """[batch, frames, 32 bands] float32 -> [batch, frames / 2 rounded up, 11] logits: blank, zero, one ... nine."""
+    """[batch, steps, 64] float32, two frames of log-mel each -> [batch, steps, 11] logits: blank, zero, one ... nine."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv1d(BANDS, width, 5, 2, 2), nn.ReLU(), nn.Conv1d(width, width, 3, 1, 1), nn.ReLU()
+            nn.Conv1d(2 * BANDS, width, 3, padding=1), nn.ReLU(), nn.Conv1d(width, width, 3, padding=1), nn.ReLU()
         )
         self.recurrent = nn.GRU(width, width, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * width, 11)
@@ -69,10 +71,10 @@ def sequences(recordings: Sequence[Recording], count: int, seed: int) -> Sequenc
     generator = np.random.default_rng(seed)
     speakers = sorted({r.speaker for r in recordings})
     by_speaker = [[r for r in recordings if r.speaker == speaker] for speaker in speakers]
-    spectra, labels = np.zeros((count, FRAMES, BANDS), np.float32), np.zeros((count, LONGEST), np.int64)
+    spectra, labels = np.zeros((count, STEPS, 2 * BANDS), np.float32), np.zeros((count, LONGEST), np.int64)
     for row in range(count):
         signal, digits = _said(by_speaker[generator.integers(len(speakers))], generator)
-        spectra[row] = log_mel(np.pad(signal, (0, SAMPLES - len(signal))))
+        spectra[row] = log_mel(np.pad(signal, (0, SAMPLES - len(signal)))).reshape(STEPS, -1)
         labels[row, : len(digits)] = np.array(digits) + 1
     return Sequences(spectra, labels, (labels != BLANK).sum(1))
 
@@ -121,19 +123,19 @@ def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
 def fit_sequences(
     module: nn.Module, training: Sequences, seed: int, progress: Progress, epochs: int = 9
 ) -> nn.Module:
-    """CTC loss on sequences, all of FRAMES frames."""
+    """CTC loss on sequences, all of STEPS steps."""
     x, y, lengths = (torch.from_numpy(part) for part in (training.spectra, training.labels, training.lengths))
 
     def loss(rows: torch.Tensor) -> torch.Tensor:
         scores = module(x[rows]).log_softmax(2).transpose(0, 1)
-        frames = torch.full((len(rows),), len(scores))
-        return ctc_loss(scores, y[rows], frames, lengths[rows], blank=BLANK)
+        steps = torch.full((len(rows),), len(scores))
+        return ctc_loss(scores, y[rows], steps, lengths[rows], blank=BLANK)
 
     return fit_by(module, loss, len(x), epochs=epochs, seed=seed, progress=progress, batch=32, clip=1.0)
 
 
 def task() -> Task:
     return Task(
-        "speech_ctc", SpeechCTC, example, {"spectrum": {0: Axis("batch", 1, 4), 1: Axis("frames", 16, FRAMES)}}, ("logits",),
+        "speech_ctc", SpeechCTC, example, {"spectrum": {0: Axis("batch", 1, 4), 1: Axis("steps", 4, STEPS)}}, ("logits",),
         calibration, exact, fit, "CTC speech recognition: sequences of spoken digits", data.LICENCE,
     )  # fmt: skip

@@ -46,11 +46,16 @@ torch.library.register_fake("edgedl::recurrent", _shapes)
 
 
 def marked(module: nn.Module) -> nn.Module:
-    """A copy of `module` with every recurrent layer swapped for marks; `module` itself where it has none."""
-    result = recurrent.swapped(module, MarkedRecurrent)
+    """A copy of `module` with every recurrent layer of float32 swapped for marks; `module` itself where it has none."""
+    result = recurrent.swapped(module, _counterpart)
     if result is not module:
         _register_lowering()
     return result
+
+
+def _counterpart(layer: Any) -> nn.Module:
+    kept: nn.Module = layer
+    return MarkedRecurrent(layer) if layer.weight_ih_l0.dtype == torch.float32 else kept
 
 
 class MarkedRecurrent(recurrent.Recurrent):

@@ -88,19 +88,28 @@ def test_two_inputs_share_an_axis(tmp_path):
         session.run({"x": np.ones((2, 3, 4), np.float32), "mask": np.ones((2, 1), np.float32)})
 
 
+class Own(nn.LSTM):
+    """May compute something else, so it is unrolled."""
+
+
 class Recurrent(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, kind) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 3)
+        self.lstm, self.head = kind(4, 8, batch_first=True), nn.Linear(8, 3)
 
     def forward(self, x):
         return (self.head(self.lstm(x)[0][:, -1]),)
 
 
-def test_an_lstm_takes_any_batch_but_its_unrolled_time_is_refused(tmp_path):
+def test_an_lstm_takes_any_batch_and_time(tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
-    _check(tmp_path, Recurrent(), x, BATCH, [{"batch": 1}, {"batch": 9}])
-    program = Program("net", Recurrent().eval(), {"x": x}, ("y",), {"x": {1: Axis("time")}})
+    axes = {"x": {0: Axis("batch"), 1: Axis("time")}}
+    _check(tmp_path, Recurrent(nn.LSTM), x, axes, [{"batch": 1, "time": 1}, {"batch": 9, "time": 12}])
+
+
+def test_the_unrolled_time_of_an_own_lstm_is_refused(tmp_path):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    program = Program("net", Recurrent(Own).eval(), {"x": x}, ("y",), {"x": {1: Axis("time")}})
     with pytest.raises(Unsupported, match=r"axis 1 \('time'\) of input 'x'.*number of operators.*fixed length"):
         exporter.export(program, tmp_path / "time.tflite")
 
