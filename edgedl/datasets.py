@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edgedl.errors import InvalidArtifact, Unavailable
+from edgedl.errors import InvalidArtifact, OutputExists, Unavailable
 from edgedl.files import publish, staging
 from edgedl.task import Progress
 
@@ -104,6 +104,10 @@ class Dataset:
                         target.write_bytes(packed.read(member))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InvalidArtifact(f"{self.url} is not a whole zip archive ({error}): nothing was kept") from error
+        except OSError as error:
+            raise OutputExists(
+                f"cannot unpack the data set {self.name} into {cache()}: {error.strerror}; XDG_CACHE_HOME moves the cache"
+            ) from error
 
     def _name_of(self, member: str) -> str | None:
         """The name below `inside` of a wanted archive member; None for what is not wanted."""

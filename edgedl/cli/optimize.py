@@ -17,6 +17,7 @@ from edgedl.cli import options, output
 @options.weights
 @options.inputs
 @options.dynamic
+@options.data
 @click.option("--to", "formats", multiple=True, metavar="FORMAT", help="onnx or tflite; repeatable.  [default: both]")
 @click.option("--scheme", "schemes", multiple=True, metavar="SCHEME", help="Besides fp32; repeatable.  [default: w8a8]")
 @click.option("--calibration", metavar="SRC", help="Inputs for the ranges: .npz, .npy, a folder of them, or a task.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from edgedl import datasets
 from edgedl.reference import TaskReference
 
 Function = Callable[..., Any]
@@ -32,6 +35,11 @@ shapes = click.option(
     "--shape", "shapes", multiple=True, metavar="INPUT=SHAPE",
     help="A shape that the file takes, as x=1x16x40; given several times, TFLite gets a signature for each.",
 )  # fmt: skip
+data = click.option(
+    "--data", metavar="DIR", type=click.Path(exists=True, file_okay=False), expose_value=False,
+    callback=lambda ctx, option, folder: _use_data(folder),
+    help=f"Folder of data sets that are not bundled, as DIR/names/*.txt.  [default: ${datasets.VARIABLE}, else downloaded]",
+)  # fmt: skip
 formats = click.option(
     "--to", "formats", multiple=True, metavar="FORMAT", help="onnx or tflite; repeatable.  [default: onnx]"
 )
@@ -49,6 +57,7 @@ def task(function: Function) -> Function:
     @inputs
     @dynamic
     @shapes
+    @data
     @functools.wraps(function)
     def wrapped(
         task: str,
@@ -61,6 +70,12 @@ def task(function: Function) -> Function:
         return function(task=TaskReference(task, weights, inputs, dynamic, shapes), **rest)
 
     return wrapped
+
+
+def _use_data(folder: str | None) -> None:
+    """An environment variable, because the processes that measure need the folder too."""
+    if folder:
+        os.environ[datasets.VARIABLE] = str(Path(folder).resolve())
 
 
 def fraction(text: str | None) -> float | None:

@@ -21,6 +21,7 @@ def command(task: TaskReference, out: str, seed: int, force: bool, as_json: bool
     Examples:
       edgedl train zoo:digits -o out
       edgedl train net.py:task --seed 1
+      edgedl train zoo:names_rnn --data ~/data -o out
     """
     from edgedl.training import train
 

@@ -9,7 +9,7 @@ from edgedl.cli import options, output
 
 @click.group("zoo")
 def command() -> None:
-    """The reference tasks: small networks on real data.
+    """The reference tasks: small networks on real data, bundled or downloaded once.
 
     \b
     Examples:
@@ -29,4 +29,4 @@ def list_tasks(as_json: bool) -> None:
         output.print_json([{"name": t.name, "description": t.description, "licence": t.licence} for t in tasks])
         return
     for task in tasks:
-        click.echo(f"zoo:{task.name:10} {task.description}  [data: {task.licence}]")
+        click.echo(f"zoo:{task.name:16} {task.description}  [data: {task.licence}]")

@@ -17,19 +17,19 @@ from edgedl.task import Predict, Score
 from edgedl.zoo._split import Split, as_batches, hits
 
 LICENCE = "MIT (practical-pytorch)"
-NAMES = Dataset(
-    "names",
-    "https://codeload.github.com/spro/practical-pytorch/zip/refs/heads/master",
-    LICENCE,
-    ("[ACDEFGIJKPRSV]*.txt",),
-    "c89c2ba6b3883dbafb2db5a9445be441a83181727754a08fcaceec0ed142e363",
-    inside="data/names",
-    size=6_000_000,
-)
 LANGUAGES = (
     "Arabic", "Chinese", "Czech", "Dutch", "English", "French", "German", "Greek", "Irish", "Italian", "Japanese",
     "Korean", "Polish", "Portuguese", "Russian", "Scottish", "Spanish", "Vietnamese",
 )  # fmt: skip
+NAMES = Dataset(
+    "names",
+    "https://codeload.github.com/spro/practical-pytorch/zip/refs/heads/master",
+    LICENCE,
+    tuple(f"{language}.txt" for language in LANGUAGES),
+    "c89c2ba6b3883dbafb2db5a9445be441a83181727754a08fcaceec0ed142e363",
+    inside="data/names",
+    size=6_000_000,
+)
 CHARACTERS = "\0abcdefghijklmnopqrstuvwxyz '-.,"
 """The alphabet; number 0 fills a name up."""
 

@@ -12,7 +12,9 @@ def convolution(
     sides = (side, side) if isinstance(side, int) else side
     padding = (sides[0] // 2, sides[1] // 2)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, sides, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, sides, stride, padding, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 

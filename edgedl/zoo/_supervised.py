@@ -50,9 +50,7 @@ def fit_by(
             order = torch.randperm(examples, generator=generator)
         value = loss(order[step % a_round * batch :][:batch])
         if not torch.isfinite(value):
-            raise GateFailed(
-                f"training diverged: the loss is {value.item()} at step {step}; lower the learning rate"
-            )
+            raise GateFailed(f"training diverged: the loss is {value.item()} at step {step}; lower the learning rate")
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, clip)

@@ -94,7 +94,9 @@ def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
     backbone.requires_grad_(False)
     fit_by(module, diagnosis, len(x), epochs=EPOCHS[1], seed=seed, progress=part(1), learning_rate=0.01, batch=32)
     backbone.requires_grad_(True)
-    return fit_by(module, diagnosis, len(x), epochs=EPOCHS[2], seed=seed, progress=part(2), learning_rate=1e-3, batch=32)
+    return fit_by(
+        module, diagnosis, len(x), epochs=EPOCHS[2], seed=seed, progress=part(2), learning_rate=1e-3, batch=32
+    )
 
 
 def pretrain(backbone: nn.Module, x: torch.Tensor, seed: int, progress: Progress) -> None:

@@ -120,9 +120,7 @@ def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
     return fit_sequences(module, load()[0], seed, progress)
 
 
-def fit_sequences(
-    module: nn.Module, training: Sequences, seed: int, progress: Progress, epochs: int = 9
-) -> nn.Module:
+def fit_sequences(module: nn.Module, training: Sequences, seed: int, progress: Progress, epochs: int = 9) -> nn.Module:
     """CTC loss on sequences, all of STEPS steps."""
     x, y, lengths = (torch.from_numpy(part) for part in (training.spectra, training.labels, training.lengths))
 

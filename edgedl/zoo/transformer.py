@@ -35,7 +35,8 @@ class Block(nn.Module):
 
     def by_head(self, tokens: torch.Tensor) -> torch.Tensor:
         """[batch, length, width] -> [batch, heads, length, width / heads]."""
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        batch, length, width = tokens.shape
+        return tokens.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
 
 class RowsTransformer(nn.Module):

@@ -29,7 +29,12 @@ class TfliteExporter:
     runtimes: tuple[str, ...] = ("litert",)
 
     def prepared(self, program: Program) -> torch.nn.Module:
-        return program.module
+        from edgedl_tflite.quiet import quiet
+
+        with quiet():
+            from edgedl_tflite.recurrent import marked
+
+            return marked(program.module)
 
     def unsupported(self, exported: torch.export.ExportedProgram) -> list[torch.fx.Node]:
         from edgedl_tflite.analysis import unsupported

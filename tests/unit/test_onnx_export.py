@@ -137,7 +137,7 @@ def fixes_the_axis(m: Function, x: torch.Tensor) -> torch.Tensor:
         (
             Function(data_dependent),
             {},
-            r"\(.*test_onnx_export\.py:\d+\): its control flow depends on the values of a tensor",
+            r"\(.*test_onnx_export\.py:\d+\): the control flow or a shape depends on the values of a tensor",
         ),
         (Function(fixes_the_axis), {"x": {0: "batch"}}, "axis declared dynamic is fixed to 2"),
         (SingularValues(), {}, rf"the operator aten\._linalg_svd\.default in net \(.*test_onnx_export\.py:{SVD}\)"),

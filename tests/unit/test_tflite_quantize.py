@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -174,12 +172,3 @@ def test_engines_without_dynamic_ranges_per_channel_refuse_the_file(scheme, vers
     }
     versions = [model.operatorCodes[index].version for index in codes]
     assert max(versions) >= version and (version == 12 or max(versions) < 12)
-
-
-def test_several_signatures_are_refused(tmp_path):
-    model = read_checked(exported("mlp"))
-    model.signatureDefs = [model.signatureDefs[0], copy.deepcopy(model.signatureDefs[0])]
-    model.signatureDefs[1].signatureKey = "other"
-    (tmp_path / "net.tflite").write_bytes(flatbuffer.serialize(model))
-    with pytest.raises(Unsupported, match="2 signatures"):
-        exporter.quantize(tmp_path / "net.tflite", SCHEMES["w8"], None, tmp_path / "q.tflite")
