@@ -22,6 +22,7 @@ types: setup
 
 setup: .venv/installed
 
+# typing_extensions and pydantic: litert-torch's converter pins the former, and pip searches a minute for the latter without help.
 # torch first, by its exact version: pip then takes a local or cached CPU build if there is one.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -21,7 +21,9 @@ def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedPro
 def dynamic_shapes(program: Program) -> tuple[tuple[dict[int, Any], ...]]:
     """What torch.export expects for a `forward(*inputs)`: one Dim per axis name."""
     axes = program.dynamic_axes
-    dims = {axis.name: torch.export.Dim(axis.name) for by_axis in axes.values() for axis in by_axis.values()}
+    dims = {
+        axis.name: torch.export.Dim(axis.name, min=axis.low) for by_axis in axes.values() for axis in by_axis.values()
+    }
     return (tuple({n: dims[axis.name] for n, axis in axes.get(name, {}).items()} for name in program.inputs),)
 
 

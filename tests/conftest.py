@@ -17,6 +17,13 @@ from edgedl import Artifact, Task
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file share what they make and run in one process; each page of the documentation is on its own."""
+    for item in items:
+        if item.path.parent.name != "e2e":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def digits_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained weights of zoo:digits."""

@@ -31,7 +31,7 @@ VERBS = {
 """verb -> its line in `edgedl --help`: the list is printed without importing a verb"""
 
 EXTRAS = {
-    "torch": "all", "safetensors": "all", "sklearn": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
+    "torch": "all", "safetensors": "all", "sklearn": "train", "PIL": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort", "litert_torch": "tflite", "ai_edge_quantizer": "tflite", "ai_edge_litert": "litert",
 }  # fmt: skip
 """module -> the extra that installs it"""

@@ -67,7 +67,7 @@ def opened(path: Path) -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise Unavailable("photos are read by Pillow, which is not installed: pip install pillow") from error
+        raise Unavailable("photos are read by Pillow, which is not installed: pip install 'edgedl[train]'") from error
     return Image.open(path).convert("RGB")
 
 

@@ -1,4 +1,4 @@
-"""Surnames in 18 languages: 20,050 lines, 17,000 unique names, read as characters.
+"""Surnames in 18 languages: 20,050 lines, some 17,000 unique names, read as characters.
 
 Source: S. Robertson, practical-pytorch, https://github.com/spro/practical-pytorch/tree/master/data/names, MIT.
 A name that several languages have is in the set once for each; all of them are in one part of the split.

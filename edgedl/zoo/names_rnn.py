@@ -1,6 +1,6 @@
 """An Elman RNN that reads a surname character by character and names its language.
 
-Data: 20,050 surnames in 18 languages, practical-pytorch, MIT (see _names_data). 0.81 on unseen names; the largest class is 0.5.
+Data: 20,050 surnames in 18 languages, practical-pytorch, MIT (see _names_data). 0.805 on unseen names; the largest class is 0.52.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Data: Free Spoken Digit Dataset, CC BY-SA 4.0 (see _speech_data). A sequence is one to four real recordings of one speaker,
 one after the other with short pauses, 2.6 seconds at most, drawn with a fixed seed; training and test sequences come from
 the two parts of the official split. Log-mel front end (see _logmel); greedy decoding in numpy (see _ctc).
-The score is the share of test sequences of which every digit is right: 0.95. The speakers are in both parts; leaving one
-speaker out: see docs/zoo.md.
+The score is the share of test sequences of which every digit is right: 0.98. The speakers are in both parts; each speaker
+in turn left out of the training: 0.35.
 """
 
 from __future__ import annotations

@@ -42,7 +42,11 @@ def archive(files: dict[str, bytes] = FILES) -> bytes:
     with zipfile.ZipFile(packed, "w") as file:
         for name, data in files.items():
             file.writestr(f"repo-main/data/numbers/{name}", data)
-        for other in ("repo-main/README.txt", "repo-main/data/numbers/deep/er/three.txt", "repo-main/data/numbers/a.py"):
+        for other in (
+            "repo-main/README.txt",
+            "repo-main/data/numbers/deep/er/three.txt",
+            "repo-main/data/numbers/a.py",
+        ):
             file.writestr(other, b"not part of it")
     return packed.getvalue()
 
@@ -82,7 +86,9 @@ def handler(body: bytes, length: int | None, chunked: bool, status: int) -> type
 
         def do_GET(self) -> None:
             self.send_response(status)
-            self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(length or len(body)))))
+            self.send_header(
+                *(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(length or len(body))))
+            )
             self.end_headers()
             self.wfile.write(b"%x\r\n" % (2 * len(body)) if chunked else b"")
             self.wfile.write(body)
@@ -140,7 +146,9 @@ def test_a_download_of_other_files_is_refused_and_not_kept(serve: Serve, cache: 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_half_a_download_is_not_kept(serve: Serve, cache: Path, chunked: bool) -> None:
     body = archive()[:300]
-    with pytest.raises(Unavailable, match=r"the connection broke( after 300 of 5,000 bytes)?\): give a folder that holds"):
+    with pytest.raises(
+        Unavailable, match=r"the connection broke( after 300 of 5,000 bytes)?\): give a folder that holds"
+    ):
         serve(body, length=5000, chunked=chunked).folder()
     assert left_in(cache) == []
 
@@ -157,7 +165,9 @@ def test_an_interrupted_download_starts_anew(serve: Serve, cache: Path) -> None:
 
 
 def test_no_network(numbers: Dataset, cache: Path) -> None:
-    with pytest.raises(Unavailable, match="numbers is not in .*cannot be downloaded.*refused.*--data DIR or EDGEDL_DATA"):
+    with pytest.raises(
+        Unavailable, match=r"numbers is not in .*cannot be downloaded.*refused.*--data DIR or EDGEDL_DATA"
+    ):
         numbers.folder()
     assert left_in(cache) == []
 
@@ -168,7 +178,7 @@ def test_an_address_that_is_gone(serve: Serve) -> None:
 
 
 def test_an_archive_that_is_none(serve: Serve, cache: Path) -> None:
-    with pytest.raises(InvalidArtifact, match="is not a whole zip archive .*nothing was kept"):
+    with pytest.raises(InvalidArtifact, match=r"is not a whole zip archive .*nothing was kept"):
         serve(b"<html>please log in</html>").folder()
     assert left_in(cache) == []
 
@@ -184,7 +194,7 @@ def test_a_full_disk(serve: Serve, cache: Path, monkeypatch: pytest.MonkeyPatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputExists, match="cannot unpack the data set numbers into .*No space left on device"):
+    with pytest.raises(OutputExists, match=r"cannot unpack the data set numbers into .*No space left on device"):
         serve(archive()).folder()
     assert left_in(cache) == []
 
