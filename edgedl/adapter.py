@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,8 +29,8 @@ class Adapter(Protocol):
     def first_run(self, feeds: Feeds) -> dict[str, Array]:
         """The same for the artifact."""
 
-    def runs(self, batches: Iterable[Feeds], session: Session) -> Iterator[Feeds]:
-        """What the artifact is given at every run over the batches."""
+    def runs(self, batches: Iterable[Feeds], load: Callable[[], Session]) -> Iterator[Feeds]:
+        """What the artifact is given at every run over the batches; it is loaded where that depends on what it computes."""
 
     def drift(self, got: Feeds, want: Feeds) -> tuple[tuple[int, float], ...]:
         """(step, relative RMS error) along the sequence; empty where there is none."""
@@ -52,7 +52,7 @@ class Direct:
     def first_run(self, feeds: Feeds) -> dict[str, Array]:
         return self.program.laid_out(feeds) if self.program else dict(feeds)
 
-    def runs(self, batches: Iterable[Feeds], _: Session) -> Iterator[Feeds]:
+    def runs(self, batches: Iterable[Feeds], _: Callable[[], Session]) -> Iterator[Feeds]:
         return (self.first_run(feeds) for feeds in batches)
 
     def drift(self, got: Feeds, want: Feeds) -> tuple[tuple[int, float], ...]:

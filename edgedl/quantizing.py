@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def quantize(
     data, origin = _calibration(wanted, original, calibration, described, samples, random_calibration)
     given = sources.from_source(calibration, described) if calibration else None
     with _reference(source, original, given) as reference, staging(folder) as stage:
-        runs = _prepared(source, data, reference, samples)
+        runs = _prepared(source, data, reference, described, samples)
         provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
         _write(exporter, source, wanted, runs, stage / target.name)
         return deliver(stage / target.name, folder, Claim(_stem(source), exporter, wanted, reference, provenance))
@@ -183,12 +184,13 @@ def _calibration(
     )
 
 
-def _prepared(source: Artifact, data: Calibration | None, reference: Reference, samples: int) -> Calibration | None:
+def _prepared(
+    source: Artifact, data: Calibration | None, reference: Reference, specs: tuple[TensorSpec, ...], samples: int
+) -> Calibration | None:
     """Every run of the float artifact over the calibration inputs."""
     if data is None:
         return None
-    session = load(source)
-    return sources.prepared(lambda: reference.adapter.runs(data(), session), session.inputs, samples)
+    return sources.prepared(lambda: reference.adapter.runs(data(), partial(load, source)), specs, samples)
 
 
 def _write(exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibration | None, path: Path) -> None:

@@ -6,7 +6,7 @@ What a step model computes must equal the whole-sequence model at every length; 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,14 +63,15 @@ class StepProgram:
     def _joined(self, name: str, steps: list[Array]) -> Array:
         return np.concatenate(steps, axis=self.outputs[name]) if name in self.outputs else steps[-1]
 
-    def runs(self, batches: Iterable[Feeds], session: Session) -> Iterator[Feeds]:
-        """The feeds of every step, with the states that the session itself computes."""
-        for feeds in batches:
-            stream = Stream(session, self.states)
-            for number in range(self._length(feeds)):
-                step = self._step(feeds, number)
-                yield {**(stream.states or self.first_run(feeds)), **step}
-                stream(step)
+    def runs(self, batches: Iterable[Feeds], load: Callable[[], Session]) -> Iterator[Feeds]:
+        """The feeds of every step, with the states that the artifact itself computes."""
+        with load() as session:
+            for feeds in batches:
+                stream = Stream(session, self.states)
+                for number in range(self._length(feeds)):
+                    step = self._step(feeds, number)
+                    yield {**(stream.states or self.first_run(feeds)), **step}
+                    stream(step)
 
     def drift(self, got: Feeds, want: Feeds) -> tuple[tuple[int, float], ...]:
         """(step, relative RMS error of that step), from the first step on at distances that grow, over all outputs with a time axis."""

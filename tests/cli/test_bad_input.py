@@ -97,7 +97,7 @@ WITH_X = "--input x=1x4 -o out"
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("exprot zoo:digits", 2, "unknown verb 'exprot': expected one of benchmark … did you mean 'export'?"),
+        ("exprot zoo:digits", 2, "unknown verb 'exprot': expected one of analyze … did you mean 'export'?"),
         ("export", 2, "Missing argument 'TASK'"),
         ("export zoo:digits --frobnicate", 2, "--frobnicate"),
         ("export zoo:digits --max-drop much", 2, "'much' is neither a percentage as 0.5% nor a number"),
@@ -127,7 +127,7 @@ WITH_X = "--input x=1x4 -o out"
         (f"export net.py:Net --weights w.h5 {WITH_X}", 2, "w.h5 is refused: expected .safetensors"),
         (f"export net.py:Raises {WITH_X}", 2, "net.py:29 on its example inputs (x (1, 4) float32): 'missing'"),
         (f"export net.py:Unsupported {WITH_X}", 2, "the operator aten._linalg_svd … net.py:19)"),
-        (f"export net.py:Branches {WITH_X}", 2, "its control flow depends on the values of a tensor"),
+        (f"export net.py:Branches {WITH_X}", 2, "the control flow or a shape depends on the values of a tensor"),
         ("export net.py:Net --input x=1x4 -o net.py/out", 2, "cannot make the folder net.py/out"),
         ("train net.py:Net --input x=1x4 -o out", 2, "cannot be trained: its Task has no fit"),
         ("train zoo:digits -o net.py", 2, "cannot make the folder net.py"),
