@@ -88,7 +88,7 @@ def weight_tensors(model: Any) -> Iterator[tuple[Any, Any]]:
 
 def macs(model: Any) -> int | None:
     """Multiply-accumulates at the written shapes; None if an operator with weights is of an unknown kind."""
-    inside = {index for _, operator in _operators(model) for index in _loop_graphs(model, operator)}
+    inside = {index for _, operator in _operators(model) for index in loop_graphs(model, operator)}
     outside = [graph for index, graph in enumerate(model.subgraphs) if index not in inside]
     return _added(_graph_macs(model, graph) for graph in outside)
 
@@ -101,7 +101,7 @@ def _operator_macs(model: Any, graph: Any, operator: Any) -> int | None:
     code = flatbuffer.code_of(model, operator)
     if (cost := _COSTS.get(code)) is not None:
         return cost(graph, operator)
-    if _loop_graphs(model, operator):
+    if loop_graphs(model, operator):
         return loop_macs(model, graph, operator)
     if code == _CODE.WHILE:
         return None if _graph_macs(model, model.subgraphs[operator.builtinOptions.bodySubgraphIndex]) else 0
@@ -122,7 +122,7 @@ def _innermost(model: Any, loop: Any) -> Any:
     return _innermost(model, inner[0]) if inner else body
 
 
-def _loop_graphs(model: Any, operator: Any) -> list[int]:
+def loop_graphs(model: Any, operator: Any) -> list[int]:
     """Indices of the subgraphs of a loop that edgedl wrote; none for other operators."""
     if flatbuffer.code_of(model, operator) != _CODE.WHILE:
         return []

@@ -41,7 +41,7 @@ def test_the_whole_way(name: str, data: Dataset | None, least: float, onnx: str,
     reference = TaskReference(f"zoo:{name}", str(path))
     artifacts = edgedl.export(reference, ("onnx", "tflite"), tmp_path)
     for artifact, scheme in zip(artifacts, (onnx, tflite), strict=True):
-        quantized = edgedl.quantize(artifact, scheme, task=reference)
+        quantized = edgedl.quantize(artifact, scheme, task=reference, allow_slower=True)
         assert score_of(artifact) == pytest.approx(score.value, abs=0.002)
         assert score_of(quantized) >= least - 0.01
         assert quantized.path.stat().st_size < artifact.path.stat().st_size
