@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import edgedl
 from edgedl import Artifact, Task
+
+# A busy machine is slow, which is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

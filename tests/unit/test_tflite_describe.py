@@ -93,7 +93,7 @@ def test_a_missing_file_is_refused(tmp_path):
         exporter.describe(tmp_path / "net.tflite")
 
 
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_mutated_files_are_described_or_refused(tmp_path_factory, data):
     content = bytearray(quantized("mlp", "w8a8", dynamic=True).read_bytes())
