@@ -11,20 +11,30 @@ from edgedl.exporter import Program
 
 
 def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedProgram:
-    """torch.export with every declared axis dynamic."""
+    """torch.export with every declared axis dynamic: of any length, else of the lengths that are to be proven.
+
+    A table of 40 positions bounds the length; so bounded, the model still exports.
+    """
     torch.ops.aten.lstm.input._dispatch_cache.clear()  # a second LSTM or GRU would keep the first one's length
     torch.ops.aten.gru.input._dispatch_cache.clear()
     arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
-    return torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes(program))
+    try:
+        return torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes(program, bounded=False))
+    except Exception as error:
+        if "Constraints violated" not in str(error):
+            raise
+        return torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes(program, bounded=True))
 
 
-def dynamic_shapes(program: Program) -> tuple[tuple[dict[int, Any], ...]]:
+def dynamic_shapes(program: Program, bounded: bool) -> tuple[tuple[dict[int, Any], ...]]:
     """What torch.export expects for a `forward(*inputs)`: one Dim per axis name."""
-    axes = program.dynamic_axes
+    axes = {axis.name: axis for by_axis in program.dynamic_axes.values() for axis in by_axis.values()}
     dims = {
-        axis.name: torch.export.Dim(axis.name, min=axis.low) for by_axis in axes.values() for axis in by_axis.values()
+        name: torch.export.Dim(name, min=axis.low, **({"max": axis.high} if bounded else {}))
+        for name, axis in axes.items()
     }
-    return (tuple({n: dims[axis.name] for n, axis in axes.get(name, {}).items()} for name in program.inputs),)
+    declared = program.dynamic_axes
+    return (tuple({n: dims[axis.name] for n, axis in declared.get(name, {}).items()} for name in program.inputs),)
 
 
 def why_untraceable(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from edgedl.exporter import Program
 from edgedl.spec import Array, Axis, DynamicAxes, resize
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.convert import convert
+from edgedl_tflite.lengths import line_of_length
 
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 7, 5, 3)
 """Lengths that other dimensions of a model seldom have: a coincidence would merge two constants into one."""
@@ -170,6 +171,8 @@ def unsupported(program: Program, reason: str, axis_name: str | None = None) -> 
     """The error for an axis that cannot be carried: the input, the axis, why, and the way round."""
     axes = axes_by_name(program.dynamic_axes)
     name, number, axis = axes[axis_name] if axis_name in axes else next(iter(axes.values()))
+    where = f" ({line})" if (line := line_of_length(program)) else ""
+    subject = f"axis {number} ({axis.name!r}) of input {name!r}"
     return Unsupported(
-        f"TFLite cannot carry axis {number} ({axis.name!r}) of input {name!r} as dynamic: {reason}; export it with a fixed length"
+        f"TFLite cannot carry {subject} as dynamic{where}: {reason}; export it with a fixed length, or --shape for several"
     )
