@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from edgedl.errors import InvalidReference
+from edgedl.silence import silent
 from edgedl.spec import Array, Axis
 from edgedl.task import Task
 
@@ -25,7 +26,8 @@ def task(path: Path) -> Task:
         raise InvalidReference(f"no such file: {path}")
     look_through(path)
     try:
-        exported = torch.export.load(str(path))
+        with silent():
+            exported = torch.export.load(str(path))
     except Exception as error:
         raise InvalidReference(
             f"{path} is not a program saved by torch.export.save: {str(error).splitlines()[0]}"
