@@ -15,7 +15,7 @@ from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Program
-from edgedl.files import make_folder, refuse_existing, sha256, staging
+from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.program import program_of
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES, Scheme
@@ -48,7 +48,7 @@ def export(
     """
     exporters = [registry.exporter(name) for name in dict.fromkeys(to)]
     resolved, provenance = resolve(task)
-    out = make_folder(Path(out))
+    out = output_folder(Path(out))
     name = f"{resolved.name}.step" if streaming else resolved.name
     targets = [out / f"{name}{exporter.suffix}" for exporter in exporters]
     if not force:

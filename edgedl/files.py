@@ -42,6 +42,25 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def output_folder(path: Path) -> Path:
+    """The folder that outputs will be published in: it is tried now and made then. OutputExists as in `make_folder`."""
+    with _made(path):
+        return path
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """The folder for a while; what had to be made of it goes again where it is still empty."""
+    absent = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        make_folder(path)
+        yield
+    finally:
+        for folder in absent:
+            with contextlib.suppress(OSError):  # it holds something now, or was never made
+                folder.rmdir()
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -59,12 +78,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """A hidden folder beside the outputs, removed at the end whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix=".edgedl-", dir=make_folder(parent)))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A hidden folder beside the outputs, removed at the end whatever happens; so is `parent`, if it is new and stays empty."""
+    with _made(parent):
+        folder = Path(tempfile.mkdtemp(prefix=".edgedl-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(folder: Path, target: Path, rename: dict[str, str] | None = None) -> None:

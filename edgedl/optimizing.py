@@ -14,7 +14,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.errors import GateFailed, OutputExists, Unsupported
 from edgedl.exporting import export, left_by
-from edgedl.files import make_folder, write_atomic
+from edgedl.files import output_folder, write_atomic
 from edgedl.measure import BenchmarkRecord, InputChoice, Plan, measure, subjects_of
 from edgedl.quantizing import quantize
 from edgedl.recipe import Recipe
@@ -72,7 +72,7 @@ def optimize(
     force: begin anew in a folder that holds another run. said: told of each step. progress: of training and measuring.
     Raises OutputExists for a folder of another recipe, GateFailed if no float artifact could be proven.
     """
-    folder = make_folder(Path(out))
+    folder = output_folder(Path(out))
     _claim(folder / "recipe.toml", recipe, force)
     run = _Run(recipe, folder, _trained(recipe, folder, said, progress), said)
     for name in recipe.formats:
@@ -97,7 +97,7 @@ def _claim(path: Path, recipe: Recipe, force: bool) -> None:
     text = recipe.to_toml()
     if path.is_file() and path.read_text() != text and not force:
         raise OutputExists(f"{path.parent} holds a run of another recipe ({path}): choose another -o, or add --force")
-    if force:
+    if force and path.parent.is_dir():
         for file in path.parent.iterdir():
             if file.is_file() and file.name.startswith(f"{recipe.reference.resolve().name}."):
                 file.unlink()

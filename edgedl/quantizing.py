@@ -18,7 +18,7 @@ from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
 from edgedl.exporter import Calibration, Exporter
 from edgedl.exporting import Subject, export, left_by, resolve, torch_reference, with_max_drop
-from edgedl.files import make_folder, refuse_existing, sha256, staging
+from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.isolated import IsolatedSession
 from edgedl.reference import TaskReference
 from edgedl.runtime import load
@@ -51,7 +51,7 @@ def quantize(
     """
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
     exporter, wanted = registry.exporter(source.format), with_max_drop(_scheme(source, scheme), max_drop)
-    folder = make_folder(Path(out) if out is not None else source.path.parent)
+    folder = output_folder(Path(out) if out is not None else source.path.parent)
     target = folder / f"{_stem(source)}.{scheme}{exporter.suffix}"
     if not force:
         refuse_existing(target)

@@ -52,8 +52,8 @@ def golden_check(path: str, runtime: str, device: str, threads: int | None) -> R
     Engines differ by their kernels: int8 by up to two steps between versions, float in the last bits.
     """
     artifact = Artifact.open(path)
-    inputs, expected = artifact.golden()
     with IsolatedSession(artifact, runtime, device, threads) as session:
+        inputs, expected = artifact.golden()
         outputs = session.run(inputs)
     error = max((relative_rms(outputs[name], expected[name]) for name in expected), default=0.0)
     if not error <= 0.01 or not all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):

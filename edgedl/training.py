@@ -9,7 +9,7 @@ import torch
 from edgedl import weights
 from edgedl.errors import InvalidInput
 from edgedl.exporting import Subject, eager, resolve
-from edgedl.files import make_folder, refuse_existing
+from edgedl.files import output_folder, refuse_existing
 from edgedl.program import program_of
 from edgedl.task import Progress, Score
 
@@ -31,7 +31,7 @@ def train(
         raise InvalidInput(
             f"{resolved.name} cannot be trained: its Task has no fit; give trained weights with --weights"
         )
-    path = make_folder(Path(out)) / f"{resolved.name}.safetensors"
+    path = output_folder(Path(out)) / f"{resolved.name}.safetensors"
     if not force:
         refuse_existing(path)
     torch.manual_seed(seed)

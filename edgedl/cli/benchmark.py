@@ -65,12 +65,12 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
 
 def _check_output(output: Path, force: bool) -> None:
     """Before the measurement, which takes minutes."""
-    from edgedl.files import make_folder, refuse_existing
+    from edgedl.files import output_folder, refuse_existing
 
     if not force:
         refuse_existing(output)
     if output.parent.exists():
-        make_folder(output.parent)
+        output_folder(output.parent)
 
 
 def _measure(artifacts: tuple[str, ...], options: dict[str, Any]) -> BenchmarkRecord:

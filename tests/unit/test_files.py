@@ -52,6 +52,25 @@ def test_staging_is_removed_whatever_happens(tmp_path: Path, error: type[BaseExc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_staging_takes_new_folders_away_unless_they_hold_something(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="late"), files.staging(tmp_path / "new" / "deep"):
+        raise ValueError("late")
+    assert list(tmp_path.iterdir()) == []
+    with files.staging(tmp_path / "new") as folder:
+        (folder / "a").touch()
+        files.publish(folder, tmp_path / "new")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a"]
+
+
+def test_an_output_folder_is_tried_and_not_yet_made(tmp_path: Path) -> None:
+    assert files.output_folder(tmp_path / "new" / "deep") == tmp_path / "new" / "deep"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "f").touch()
+    with pytest.raises(OutputExists, match="choose another -o"):
+        files.output_folder(tmp_path / "f" / "below")
+    assert (tmp_path / "f").is_file()
+
+
 def test_publish_moves_all_and_renames(tmp_path: Path) -> None:
     with files.staging(tmp_path) as folder:
         assert folder.name.startswith(".edgedl-")
