@@ -6,15 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
-from dataclasses import asdict
 from typing import Any
 
 from edgedl import errors, worker
 from edgedl.artifact import Artifact
-from edgedl.errors import EngineFailed, InvalidArtifact
+from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact
+from edgedl.place import HERE, Place
 from edgedl.runtime import Session, Source
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 
@@ -25,9 +24,10 @@ _ENVIRONMENT = {**_ALLOCATOR, "PYTHONSAFEPATH": "1"}
 
 
 class IsolatedSession(Session):
-    """Loads `source` in a clean child process.
+    """Loads `source` in a clean process of its own.
 
-    timeout: seconds that one request may take. EngineFailed if the process crashes or the time is over.
+    timeout: seconds that one request may take. EngineFailed if the process crashes or the time is over. place: where the
+    process runs; what keeps it from starting there is raised as the place explains it.
     """
 
     def __init__(
@@ -37,16 +37,18 @@ class IsolatedSession(Session):
         device: str = "cpu",
         threads: int | None = None,
         timeout: float = 600,
+        place: Place = HERE,
     ) -> None:
         self._name = str(source.path) if isinstance(source, Artifact) else source.text
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
+        self._place, self._stack = place, contextlib.ExitStack()
+        launch = self._stack.enter_context(place.launch(source))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgedl.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **_ENVIRONMENT},
+            launch.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+            env={**os.environ, **_ENVIRONMENT, **launch.environment},
         )  # fmt: skip
-        given = str(source.path) if isinstance(source, Artifact) else asdict(source)
         try:
-            reply, _ = self.ask("load", source=given, runtime=runtime, device=device, threads=threads)
+            reply, _ = self.ask("load", source=launch.source, runtime=runtime, device=device, threads=threads)
         except BaseException:
             self.close()
             raise
@@ -61,7 +63,7 @@ class IsolatedSession(Session):
         with self._lock, self._watchdog():
             reply = self._exchange({"do": do, **request}, feeds or {})
         if reply is None:
-            raise EngineFailed(f"{self._name}: {self._death()}")
+            raise self._death()
         message, tensors = reply
         if "error" in message:
             kind = getattr(errors, message["error"], EngineFailed)
@@ -86,14 +88,18 @@ class IsolatedSession(Session):
         finally:
             timer.cancel()
 
-    def _death(self) -> str:
+    def _death(self) -> EdgedlError:
         code = self._process.wait()
         self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()
+        said = self._log.read().decode(errors="replace").strip()
+        if explained := self._place.failure(code, said):
+            return explained
         if code == -signal.SIGKILL:
-            return f"its process was killed (out of memory, or it took more than {self._timeout:g} s)"
+            how = f"its process was killed (out of memory, or it took more than {self._timeout:g} s)"
+            return EngineFailed(f"{self._name}: {how}")
         how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"the engine's process {how}" + (f": {said[-1]}" if said else "")
+        last = f": {said.splitlines()[-1]}" if said else ""
+        return EngineFailed(f"{self._name}: the engine's process {how}{last}")
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
         return self.ask("run", feeds)[1]
@@ -110,6 +116,7 @@ class IsolatedSession(Session):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._stack.close()
         self._log.close()
 
 

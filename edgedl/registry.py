@@ -1,6 +1,6 @@
-"""Exporters and runtimes by entry point, listed without importing them.
+"""Exporters, runtimes and targets by entry point, listed without importing them.
 
-A plugin names an object in the group `edgedl.exporters` or `edgedl.runtimes`; the built-ins use the same door.
+A plugin names an object in the group `edgedl.exporters`, `edgedl.runtimes` or `edgedl.targets`; the built-ins use the same door.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from edgedl.errors import Unavailable, UnknownName
 if TYPE_CHECKING:
     from edgedl.exporter import Exporter
     from edgedl.runtime import Runtime
+    from edgedl.targets import TargetKind
 
 
 def exporters() -> dict[str, EntryPoint]:
@@ -25,6 +26,11 @@ def exporters() -> dict[str, EntryPoint]:
 def runtimes() -> dict[str, EntryPoint]:
     """Engine name -> entry point."""
     return {point.name: point for point in entry_points(group="edgedl.runtimes")}
+
+
+def targets() -> dict[str, EntryPoint]:
+    """Kind of target -> entry point."""
+    return {point.name: point for point in entry_points(group="edgedl.targets")}
 
 
 def exporter(name: str) -> Exporter:
@@ -39,7 +45,13 @@ def runtime(name: str) -> Runtime:
     return found
 
 
-def missing(plugin: Exporter | Runtime) -> list[str]:
+def target(name: str) -> TargetKind:
+    """The kind of target; UnknownName, or Unavailable with the command that installs what it needs."""
+    found: TargetKind = _load("target", name, targets())
+    return found
+
+
+def missing(plugin: Exporter | Runtime | TargetKind) -> list[str]:
     """The modules that the plugin needs and that are not installed."""
     return [name for name in plugin.requires if not installed(name)]
 

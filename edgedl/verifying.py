@@ -9,19 +9,24 @@ from edgedl.artifact import Artifact
 from edgedl.delivery import cases_of, prove_session
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.exporting import Subject, torch_reference, with_max_drop
-from edgedl.isolated import IsolatedSession
 from edgedl.quantizing import made_how, original_of
 from edgedl.schemes import SCHEMES
+from edgedl.targets import find
 from edgedl.verify import Evidence
 from edgedl.verify.culprit import find_culprit
 
 
 def verify(
-    artifact: str | Path, task: Subject | None = None, runtime: str = "auto", max_drop: float | None = None
+    artifact: str | Path,
+    task: Subject | None = None,
+    runtime: str = "auto",
+    max_drop: float | None = None,
+    target: str = "local",
 ) -> Evidence:
     """Hold the artifact against its task in eager torch; GateFailed with the first diverging tensor if it does not agree.
 
-    task: the original, where the manifest does not lead to it. InvalidInput where neither does.
+    task: the original, where the manifest does not lead to it. InvalidInput where neither does. target: where the artifact
+    runs; the original runs here.
     """
     source = Artifact.open(artifact)
     original = original_of(source, task)
@@ -31,7 +36,7 @@ def verify(
         )
     scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
     reference = torch_reference(original, **made_how(source))
-    with IsolatedSession(source, runtime) as session:
+    with find(target).session(source, runtime) as session:
         inputs = cases_of(session, reference)
         evidence = prove_session(session, reference, scheme, inputs)
     if not evidence.passed:

@@ -47,6 +47,7 @@ class Worker:
         self.memory_before = peak_memory()
         self.answers: dict[str, Callable[[dict[str, Any], Feeds], Reply]] = {
             "load": self.load, "run": self.run, "measure": self.measure, "memory": self.memory,
+            "environment": self.environment,
         }  # fmt: skip
 
     def load(self, request: dict[str, Any], _: Feeds) -> Reply:
@@ -87,6 +88,12 @@ class Worker:
     def memory(self, _: dict[str, Any], __: Feeds) -> Reply:
         """Peak resident bytes of the process, and what it was before the engine was imported."""
         return {"peak_bytes": peak_memory(), "base_bytes": self.memory_before}, {}
+
+    def environment(self, _: dict[str, Any], __: Feeds) -> Reply:
+        """The machine and the software, as edgedl.measure.Environment."""
+        from edgedl.measure.environment import environment
+
+        return asdict(environment()), {}
 
     def answer(self, request: dict[str, Any], feeds: Feeds) -> Reply:
         try:

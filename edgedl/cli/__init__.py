@@ -24,6 +24,8 @@ VERBS = {
     "quantize": "Write a model in fewer bits, proven against the original.",
     "report": "Make one HTML or Markdown page of artifacts and measurements.",
     "run": "Run a model file on arrays.",
+    "target": "Set up or remove a place to run models: an emulated ARM64, a board.",
+    "targets": "List where models can run and be measured.",
     "train": "Train a task and write its weights.",
     "verify": "Prove a model file again, here and now.",
     "zoo": "List the reference tasks.",

@@ -17,6 +17,7 @@ Examples:
   edgedl benchmark digits.onnx digits.w8a8.onnx digits.tflite
   edgedl benchmark zoo:digits digits.onnx --threads 1,2 -o record.json
   edgedl benchmark digits.tflite --runs 1000 --seconds 5 --json
+  edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
 """
 
 
@@ -38,6 +39,7 @@ def _threads(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 )
 @click.option("--rounds", type=click.IntRange(6), default=20, show_default=True, help="Interleaved bursts of each.")
 @click.option("--batch", type=click.IntRange(1), help="Length of the batch axis, where the model leaves it open.")
+@shared.target
 @shared.weights
 @click.option("--input", "inputs", multiple=True, help="Seeded input of a shape and dtype, as x=1x3x64x64:float32.")
 @click.option(
@@ -75,13 +77,15 @@ def _check_output(output: Path, force: bool) -> None:
 
 def _measure(artifacts: tuple[str, ...], options: dict[str, Any]) -> BenchmarkRecord:
     from edgedl.cli.output import progress_bar
-    from edgedl.measure import InputChoice, Plan, measure
+    from edgedl.measure import InputChoice, Plan
+    from edgedl.targets import find
 
+    target = find(options["target"])
     subjects = _subjects(artifacts, options)
     plan = Plan(runs=options["runs"], seconds=options["seconds"], rounds=options["rounds"])
     choice = InputChoice(subjects, options["batch"], options["inputs"])
     with progress_bar("Measuring") as progress:
-        record = measure(subjects, choice, plan, progress)
+        record = target.measure(subjects, choice, plan, progress)
     _refuse_if_all_failed(record)
     return record
 
@@ -113,10 +117,14 @@ def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
 
 def _show(record: BenchmarkRecord) -> None:
     from edgedl.report.build import comparisons
+    from edgedl.report.figures import figures_table, parity_sentences
     from edgedl.report.table import benchmark_table, printable
 
-    click.echo(benchmark_table(record))
-    for sentence in comparisons(record):
+    if any(subject.rounds or subject.failure for subject in record.subjects):
+        click.echo(benchmark_table(record))
+    if figures := figures_table(record):
+        click.echo(figures)
+    for sentence in (*comparisons(record), *parity_sentences(record)):
         click.echo(printable(sentence))
 
 

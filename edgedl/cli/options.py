@@ -20,6 +20,9 @@ out = click.option(
 )
 force = click.option("--force", is_flag=True, help="Write over what is there.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for machines.")
+target = click.option(
+    "--target", default="local", show_default=True, metavar="NAME[:DETAIL]", help="Where it runs; see: edgedl targets."
+)
 weights = click.option(
     "--weights", metavar="FILE", help="Trained weights: .safetensors, or a torch checkpoint of plain tensors."
 )

@@ -15,11 +15,12 @@ from edgedl.reference import TaskReference
 @options.inputs
 @options.dynamic
 @click.option("--runtime", default="auto", show_default=True, help="ort, litert or auto.")
+@options.target
 @options.max_drop
 @options.as_json
 def command(
     artifact: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...],
-    runtime: str, max_drop: float | None, as_json: bool,
+    runtime: str, target: str, max_drop: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold a model file against the original again: shapes, dtypes, errors, score. Exit code 1 if it does not agree.
 
@@ -27,12 +28,13 @@ def command(
     Examples:
       edgedl verify out/digits.w8a8.onnx
       edgedl verify model.onnx --task net.py:task --max-drop 0.5%
+      edgedl verify out/digits.w8a8.tflite --target qemu-aarch64:cortex-a53
     """
     from edgedl.verifying import verify
 
     reference = TaskReference(task, weights, inputs, dynamic) if task else None
     with output.working():
-        evidence = verify(artifact, reference, runtime, max_drop)
+        evidence = verify(artifact, reference, runtime, max_drop, target)
     if as_json:
         output.print_json(evidence.to_dict())
         return
@@ -40,6 +42,7 @@ def command(
     score = (
         f", {evidence.score.name} {evidence.score.value:.4g} (drop {evidence.score.drop:.2g})" if evidence.score else ""
     )
+    where = "" if target == "local" else f" on {target}"
     click.echo(
-        f"{artifact} in {evidence.engine} agrees with {evidence.reference}: relative RMS error {worst:.2g} on {evidence.inputs} inputs{score}"
+        f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: relative RMS error {worst:.2g} on {evidence.inputs} inputs{score}"
     )

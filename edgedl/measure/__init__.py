@@ -6,13 +6,13 @@ from edgedl.measure.environment import Environment
 from edgedl.measure.harness import FeedsOf, describe, measure, steps
 from edgedl.measure.inputs import InputChoice, Inputs
 from edgedl.measure.plan import Plan, Subject
-from edgedl.measure.record import BenchmarkRecord, Failure, Measured, Round
+from edgedl.measure.record import BenchmarkRecord, Failure, Figure, HostParity, Measured, Round
 from edgedl.measure.statistics import Estimate, Percentile
 from edgedl.measure.subjects import subjects_of
 from edgedl.measure.summary import Summary, speedup, summarize, verdict, warnings
 
 __all__ = [
-    "BenchmarkRecord", "Environment", "Estimate", "Failure", "FeedsOf", "InputChoice", "Inputs", "Measured",
+    "BenchmarkRecord", "Environment", "Estimate", "Failure", "FeedsOf", "Figure", "HostParity", "InputChoice", "Inputs", "Measured",
     "Percentile", "Plan", "Round", "Subject", "Summary", "describe", "measure", "speedup", "steps", "subjects_of",
     "summarize", "verdict", "warnings",
 ]  # fmt: skip

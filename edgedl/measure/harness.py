@@ -13,10 +13,12 @@ from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable
 from edgedl.files import sha256
 from edgedl.isolated import IsolatedSession
-from edgedl.measure.environment import environment, finish
+from edgedl.measure.codec import decode
+from edgedl.measure.environment import Environment, environment, finish
 from edgedl.measure.inputs import Inputs
 from edgedl.measure.plan import Plan, Subject
 from edgedl.measure.record import BenchmarkRecord, Failure, Measured, Round
+from edgedl.place import HERE, Place
 from edgedl.runtime import format_of
 from edgedl.spec import Feeds, TensorSpec
 
@@ -31,16 +33,18 @@ def steps(subjects: int, plan: Plan) -> int:
     return subjects * (plan.rounds + 1)
 
 
-def measure(subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan, progress: Progress) -> BenchmarkRecord:
+def measure(
+    subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan, progress: Progress, place: Place = HERE
+) -> BenchmarkRecord:
     """Measure all subjects side by side.
 
     Each has a process of its own; all are loaded and warmed up, then every round gives each a turn, in seeded random
     order. A subject whose engine crashes, hangs or refuses keeps the reason as its `failure`; the others finish.
-    InvalidInput where there is no subject.
+    InvalidInput where there is no subject. place: where the processes run; the record tells its machine of each subject.
     """
     before = environment()
     with contextlib.ExitStack() as stack:
-        runners = [_Runner(subject, feeds_of, plan, stack, describe(subject)) for subject in subjects]
+        runners = [_Runner(subject, feeds_of, plan, stack, place, describe(subject)) for subject in subjects]
         for done, (runner, turn) in enumerate(_turns(runners, plan), start=1):
             runner.take(turn)
             progress(done, steps(len(runners), plan))
@@ -71,6 +75,11 @@ def failure_of(error: EdgedlError) -> Failure:
     return Failure(kind, str(error))
 
 
+def machine_of(session: IsolatedSession) -> Environment:
+    """The environment of the machine that the session runs on."""
+    return decode(Environment, session.ask("environment")[0], "environment")
+
+
 @dataclass
 class _Runner:
     """One subject under measurement: its process, and what was found so far."""
@@ -79,6 +88,7 @@ class _Runner:
     feeds_of: FeedsOf
     plan: Plan
     stack: contextlib.ExitStack
+    place: Place
     measured: Measured
     session: IsolatedSession = field(init=False)
     feeds: Feeds = field(init=False)
@@ -94,9 +104,14 @@ class _Runner:
 
     def prepare(self) -> None:
         subject, plan = self.subject, self.plan
-        session = IsolatedSession(subject.source, subject.runtime, subject.device, subject.threads, plan.timeout)
+        self.found(target=self.place.name)
+        session = IsolatedSession(
+            subject.source, subject.runtime, subject.device, subject.threads, plan.timeout, self.place
+        )
         self.session = self.stack.enter_context(contextlib.closing(session))
         self.found(engine=session.engine, device=session.device, load_seconds=session.load_seconds)
+        if self.place is not HERE:
+            self.found(machine=machine_of(session))
         inputs = self.feeds_of(subject, session.inputs)
         self.feeds = inputs.feeds
         self.found(inputs=inputs.kind, input_shapes={name: array.shape for name, array in inputs.feeds.items()})

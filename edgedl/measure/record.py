@@ -47,6 +47,35 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What a target tells beside timed runs, or in their place.
+
+    name: what it is, such as `instructions`. how: `counted`, `measured`, `estimated` or `predicted`.
+    low, high: its 95 % interval in the same unit, where it has one.
+    """
+
+    name: str
+    value: float
+    unit: str
+    how: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class HostParity:
+    """The outputs on the target against those of the same file and inputs on this machine.
+
+    max_abs, relative_rms: the worst output (see edgedl.verify.parity). exact: bit for bit. host_engine: name and version.
+    """
+
+    max_abs: float
+    relative_rms: float
+    exact: bool
+    host_engine: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a subject has no figures. kind: `InvalidInput`, `Unavailable` or `EngineFailed`. message: one sentence."""
 
@@ -61,7 +90,8 @@ class Measured:
     source: file name or task reference. sha256, size: of the model file (bytes). engine: name and version that ran.
     inputs: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded`.
     base_bytes, peak_bytes: resident, before the engine was imported and at the peak of loading and the first runs.
-    rounds: as many as planned, or fewer where `failure` says why.
+    rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
+    target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
     """
 
     label: str
@@ -81,6 +111,10 @@ class Measured:
     peak_bytes: int | None = None
     rounds: tuple[Round, ...] = ()
     failure: Failure | None = None
+    target: str = "local"
+    machine: Environment | None = None
+    figures: tuple[Figure, ...] = ()
+    parity: HostParity | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +140,12 @@ class BenchmarkRecord:
 
     @functools.cached_property
     def summaries(self) -> tuple[Summary | None, ...]:
-        """The figures of each subject, None for those that failed."""
+        """The figures of each subject, None for those that failed or were not timed."""
         from edgedl.measure.summary import summarize
 
-        return tuple(None if subject.failure else summarize(subject) for subject in self.subjects)
+        return tuple(
+            summarize(subject) if subject.rounds and not subject.failure else None for subject in self.subjects
+        )
 
     def to_json(self) -> str:
         """The schema of the module's docstring."""
@@ -153,6 +189,8 @@ def _check_whole(subject: Measured, plan: Plan) -> None:
     amounts = (subject.size, subject.load_seconds, subject.first_ns, subject.base_bytes, subject.peak_bytes)
     if any(amount is not None and amount < 0 for amount in amounts):
         raise InvalidInput(f"{subject.label!r} has a negative size, time or memory")
+    if subject.figures and not subject.rounds:
+        return
     if subject.failure is None and len(subject.rounds) != plan.rounds:
         raise InvalidInput(f"{subject.label!r} has {len(subject.rounds)} rounds, planned were {plan.rounds}")
     if subject.failure is None and None in (subject.engine, subject.load_seconds, subject.first_ns, subject.peak_bytes):

@@ -110,8 +110,10 @@ def warnings(record: BenchmarkRecord) -> list[str]:
 
 
 def _warning(subject: Measured, summary: Summary | None) -> str:
-    if subject.failure or not summary:
-        return f"{subject.label}: {subject.failure.message if subject.failure else 'it has no figures'}"
+    if subject.failure:
+        return f"{subject.label}: {subject.failure.message}"
+    if not summary:
+        return ""
     busy = f"{subject.label}: the machine was too busy"
     if subject.threads == 1 and summary.busy < LEAST_BUSY:
         return f"{busy}: it ran in only {summary.busy:.0%} of the time, believe its CPU time only"

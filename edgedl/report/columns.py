@@ -52,7 +52,7 @@ def benchmark_columns() -> tuple[Column[Timed], ...]:
         Column("engine", lambda timed: timed[0].engine or timed[0].runtime, words=True),
         Column("threads", lambda timed: str(timed[0].threads or units.NONE)),
         Column("size", lambda timed: units.size(timed[0].size)),
-        Column("median [95 %]", lambda timed: units.spread(timed[1].median_ns) if timed[1] else "failed"),
+        Column("median [95 %]", _timed),
         Column("CPU/run", lambda timed: units.duration(timed[1].cpu_ns if timed[1] else None)),
         Column("p90", lambda timed: _percentile(timed[1], 0.9)),
         Column("p99", lambda timed: _percentile(timed[1], 0.99)),
@@ -60,6 +60,12 @@ def benchmark_columns() -> tuple[Column[Timed], ...]:
         Column("load", _load),
         Column("peak memory", lambda timed: units.size(timed[0].peak_bytes)),
     )
+
+
+def _timed(timed: Timed) -> str:
+    if timed[0].failure:
+        return "failed"
+    return units.spread(timed[1].median_ns) if timed[1] else units.NONE
 
 
 def _load(timed: Timed) -> str:

@@ -1,0 +1,34 @@
+"""edgedl targets"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from edgedl.cli import options, output
+
+
+@click.command("targets")
+@options.as_json
+def command(as_json: bool) -> None:
+    """List where models can run and be measured: ready, set up by a command, or not possible here and why.
+
+    \b
+    Examples:
+      edgedl targets
+      edgedl benchmark model.tflite --target qemu-aarch64:cortex-a76
+    """
+    from edgedl.targets import listed
+
+    found = listed()
+    if as_json:
+        output.print_json([asdict(item) for item in found])
+        return
+    width = max((len(item.name) for item in found), default=0)
+    for item in found:
+        click.echo(f"{item.name:{width}}  {_told(item.status.state, item.status.detail)}  {item.summary}".rstrip())
+
+
+def _told(state: str, detail: str) -> str:
+    return {"ready": "ready", "set-up": f"needs set-up: {detail}", "impossible": f"not possible here: {detail}"}[state]

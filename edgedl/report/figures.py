@@ -1,0 +1,59 @@
+"""What a target tells beside timed runs, or in their place: a line for each subject, a column for each figure."""
+
+from __future__ import annotations
+
+from edgedl.measure import BenchmarkRecord, Figure, HostParity, Measured
+from edgedl.report import units
+from edgedl.report.columns import Column
+from edgedl.report.table import printable, render
+
+
+def figures_table(record: BenchmarkRecord) -> str:
+    """The figures of all subjects; "" where there are none."""
+    told = [subject for subject in record.subjects if subject.figures]
+    named = {(figure.name, figure.how): None for subject in told for figure in subject.figures}
+    columns = (*_SUBJECT, *(_column(name, how) for name, how in named))
+    return render(columns, told) if told else ""
+
+
+def parity_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
+    """For each subject that was held against this machine, how it came out."""
+    return tuple(printable(f"{s.label} on {s.target}: {parity_told(s.parity)}") for s in record.subjects if s.parity)
+
+
+def parity_told(parity: HostParity) -> str:
+    """`bit-exact with onnxruntime 1.32.0 here`, or how far apart."""
+    if parity.exact:
+        return f"bit-exact with {parity.host_engine} here"
+    apart = f"max abs difference {parity.max_abs:.2g}, relative RMS {parity.relative_rms:.2g}"
+    return f"not bit-exact with {parity.host_engine} here: {apart}"
+
+
+def figure_told(figure: Figure) -> str:
+    """The value in its unit, with its interval where it has one: `2,104,311`, `1.50 ms [1.00, 2.00]`."""
+    if figure.low is None or figure.high is None:
+        return _in_unit(figure.value, figure.unit)
+    low, high = (_in_unit(bound, figure.unit) for bound in (figure.low, figure.high))
+    return f"{_in_unit(figure.value, figure.unit)} [{low}, {high}]"
+
+
+def _in_unit(value: float, unit: str) -> str:
+    if unit == "ns":
+        return units.duration(value)
+    if unit == "B":
+        return units.size(value)
+    return f"{value:,.0f}" if not unit and value.is_integer() else f"{value:.3g} {unit}".strip()
+
+
+def _column(name: str, how: str) -> Column[Measured]:
+    def cell(subject: Measured) -> str:
+        return next((figure_told(f) for f in subject.figures if (f.name, f.how) == (name, how)), units.NONE)
+
+    return Column(f"{name} ({how})", cell)
+
+
+_SUBJECT: tuple[Column[Measured], ...] = (
+    Column("artifact", lambda subject: subject.source, words=True),
+    Column("engine", lambda subject: subject.engine or subject.runtime, words=True),
+    Column("target", lambda subject: subject.target, words=True),
+)
