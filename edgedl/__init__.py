@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgedl.artifact import Artifact
+    from edgedl.exporter import QuantizationOptions
     from edgedl.exporting import export
     from edgedl.measure import measure as benchmark
     from edgedl.optimizing import optimize
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Artifact", "Axis", "Recipe", "Score", "Session", "Task", "TaskReference",
+    "Artifact", "Axis", "QuantizationOptions", "Recipe", "Score", "Session", "Task", "TaskReference",
     "benchmark", "export", "load", "optimize", "quantize", "train",
 ]  # fmt: skip
 _HOME = {
     "Artifact": "artifact:Artifact",
     "Axis": "spec:Axis",
+    "QuantizationOptions": "exporter:QuantizationOptions",
     "Recipe": "recipe:Recipe",
     "Score": "task:Score",
     "Session": "runtime:Session",

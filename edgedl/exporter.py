@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from edgedl.errors import InvalidInput, UnknownName, Unsupported
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec
 
@@ -71,6 +72,70 @@ class Program:
             yield axis.name if axis else length
 
 
+CALIBRATORS = ("minmax", "entropy", "percentile", "mse")
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """How a scheme is carried out. The defaults take the exact ranges, a scale per output channel, and every layer alike.
+
+    calibrator: where the ranges of activations come from. `minmax`: the smallest and largest value seen; `entropy`: the
+    clipping with the least Kullback-Leibler divergence over 2048 bins; `percentile`: what holds 99.99 % of the values;
+    `mse`: the clipping with the least squared error. per_channel: a scale for each output channel, else one for a tensor.
+    bias_correction: biases take up the mean error that rounded weights cause. equalize: scales are balanced between
+    consecutive layers. smooth: SmoothQuant's alpha, the share of the activations' spread that goes into the weights.
+    keep_float, wide, narrow: layers, as `Exporter.layers` names them, that stay float, have 16-bit activations, or have
+    7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2).
+    """
+
+    calibrator: str = "minmax"
+    bias_correction: bool = False
+    equalize: bool = False
+    smooth: float | None = None
+    keep_float: tuple[str, ...] = ()
+    wide: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
+    per_channel: bool = True
+
+    def __post_init__(self) -> None:
+        if self.calibrator not in CALIBRATORS:
+            raise UnknownName("calibrator", self.calibrator, CALIBRATORS)
+        if self.smooth is not None and not 0 <= self.smooth <= 1:
+            raise InvalidInput(f"SmoothQuant's alpha is {self.smooth}: expected a number from 0 to 1, as 0.5")
+
+    def changed(self) -> tuple[str, ...]:
+        """The names of the fields that differ from the defaults."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def check(self, what: str, carried_out: Collection[str], layers: Callable[[], Iterable[Layer]]) -> None:
+        """Unsupported for a field that is changed and not carried out by `what`; UnknownName for a layer that is not there."""
+        if ignored := [name for name in self.changed() if name not in carried_out]:
+            raise Unsupported(f"{what} has no {ignored[0]}: its options are {', '.join(carried_out) or 'none'}")
+        if named := {*self.keep_float, *self.wide, *self.narrow}:
+            known = [layer.name for layer in layers()]
+            if missing := sorted(named.difference(known)):
+                raise UnknownName("layer", missing[0], known)
+
+
+DEFAULT_OPTIONS = QuantizationOptions()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An operator that can be quantized by itself.
+
+    name: unique in the file, and the same in the float and in the quantized one. output: the tensor that it computes in
+    this file. parameters: elements of its weights and bias; 0 for a product of two activations. macs: of one run at the
+    written shapes, or None where a shape is not known.
+    """
+
+    name: str
+    operator: str
+    output: str
+    parameters: int
+    macs: int | None
+
+
 @dataclass(frozen=True)
 class Description:
     """What is in a model file.
@@ -111,8 +176,17 @@ class Exporter(Protocol):
     def export(self, program: Program, path: Path) -> None:
         """Write the program in fp32; Unsupported names the operator or axis, and the source line that made it."""
 
-    def quantize(self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path) -> None:
-        """Write `source` under the scheme; `calibration` is given when the scheme needs it."""
+    def quantize(
+        self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
+        options: QuantizationOptions = DEFAULT_OPTIONS,
+    ) -> None:  # fmt: skip
+        """Write `source` under the scheme; `calibration` is given when the scheme needs it.
+
+        UnknownName for a layer that is not in the file; Unsupported for options that the format or scheme cannot carry out.
+        """
+
+    def layers(self, source: Path) -> tuple[Layer, ...]:
+        """The layers that `keep_float` and the other options can name, in the order of computation."""
 
     def objection(self, source: Path, scheme: Scheme) -> str | None:
         """Why the scheme is a bad choice for this file (with a better one), or None."""

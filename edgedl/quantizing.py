@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
-from edgedl.exporter import Calibration, Exporter
+from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
 from edgedl.exporting import Subject, export, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.isolated import IsolatedSession
@@ -41,12 +41,14 @@ def quantize(
     allow_slower: bool = False,
     force: bool = False,
     max_drop: float | None = None,
+    options: QuantizationOptions = DEFAULT_OPTIONS,
 ) -> Artifact:
     """Write `NAME.SCHEME.onnx` (or .tflite) into `out` (default: beside the source), proven against the original.
 
     task: the original, where the artifact's manifest does not lead to it; without one the float artifact itself is the
     original. calibration: see edgedl.calibration.from_source; default: the task's own inputs. samples: rows of it.
     random_calibration: seeded noise instead, and the manifest says so. allow_slower: take a scheme that is known not to pay.
+    options: how the scheme is carried out; recorded in the manifest's provenance.
     Raises Unsupported for a scheme that is a bad choice, InvalidInput without calibration data, and GateFailed.
     """
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
@@ -63,8 +65,10 @@ def quantize(
     given = sources.from_source(calibration, described) if calibration else None
     with _reference(source, original, given) as reference, staging(folder) as stage:
         runs = _prepared(source, data, reference, described, samples)
-        provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
-        _write(exporter, source, wanted, runs, stage / target.name)
+        provenance = {
+            **_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin, "options": asdict(options),
+        }  # fmt: skip
+        _write(exporter, source, wanted, runs, stage / target.name, options)
         return deliver(stage / target.name, folder, Claim(_stem(source), exporter, wanted, reference, provenance))
 
 
@@ -193,9 +197,12 @@ def _prepared(
     return sources.prepared(lambda: reference.adapter.runs(data(), partial(load, source)), specs, samples)
 
 
-def _write(exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibration | None, path: Path) -> None:
+def _write(
+    exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibration | None, path: Path,
+    options: QuantizationOptions,
+) -> None:  # fmt: skip
     try:
-        exporter.quantize(source.path, scheme, data, path)
+        exporter.quantize(source.path, scheme, data, path, options)
     except EdgedlError:
         raise
     except Exception as error:

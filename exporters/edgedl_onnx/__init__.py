@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedl.exporter import Calibration, Description, Program
+from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, Layer, Program, QuantizationOptions
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
 
@@ -39,13 +39,21 @@ class OnnxExporter:
 
         export(program, path)
 
-    def quantize(self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path) -> None:
+    def quantize(
+        self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
+        options: QuantizationOptions = DEFAULT_OPTIONS,
+    ) -> None:  # fmt: skip
         from edgedl_onnx.quantize import quantize
 
-        quantize(source, scheme, calibration, path)
+        quantize(source, scheme, calibration, path, options)
+
+    def layers(self, source: Path) -> tuple[Layer, ...]:
+        from edgedl_onnx.layers import layers
+
+        return layers(source)
 
     def objection(self, source: Path, scheme: Scheme) -> str | None:
-        from edgedl_onnx.quantize import objection
+        from edgedl_onnx.objection import objection
 
         return objection(source, scheme)
 

@@ -75,7 +75,8 @@ def _bytes(model: onnx.ModelProto) -> dict[str, int]:
     return dict(counted)
 
 
-def _shapes(model: onnx.ModelProto) -> Shapes:
+def shapes_of(model: onnx.ModelProto) -> Shapes:
+    """Of every value and constant whose shape is written or can be inferred."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
@@ -87,15 +88,21 @@ def _shapes(model: onnx.ModelProto) -> Shapes:
 
 def macs_by_operator(model: onnx.ModelProto) -> dict[str, int] | None:
     """Multiply-accumulates by operator type; None if a shape that is needed is not known."""
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     macs: Counter[str] = Counter()
+    for node in (node for node in model.graph.node if node.op_type in _COSTS):
+        if (cost := macs_of(node, shapes)) is None:
+            return None
+        macs[node.op_type] += cost
+    return dict(macs)
+
+
+def macs_of(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    """Multiply-accumulates of one node; None if a shape that is needed is not known."""
     try:
-        for node in model.graph.node:
-            if node.op_type in _COSTS:
-                macs[node.op_type] += _COSTS[node.op_type](node, shapes)
+        return _COSTS[node.op_type](node, shapes) if node.op_type in _COSTS else 0
     except (KeyError, IndexError):
         return None
-    return dict(macs)
 
 
 def _conv(weight: int) -> Callable[[onnx.NodeProto, Shapes], int]:

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgedl.exporter import DEFAULT_OPTIONS
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
 
 if TYPE_CHECKING:
     import torch
 
-    from edgedl.exporter import Calibration, Description, Program
+    from edgedl.exporter import Calibration, Description, Layer, Program, QuantizationOptions
 
 
 class TfliteExporter:
@@ -46,10 +47,18 @@ class TfliteExporter:
 
         export(program, path)
 
-    def quantize(self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path) -> None:
+    def quantize(
+        self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
+        options: QuantizationOptions = DEFAULT_OPTIONS,
+    ) -> None:  # fmt: skip
         from edgedl_tflite.quantize import quantize
 
-        quantize(source, scheme, calibration, path)
+        quantize(source, scheme, calibration, path, options)
+
+    def layers(self, source: Path) -> tuple[Layer, ...]:
+        from edgedl_tflite.layers import layers
+
+        return layers(source)
 
     def objection(self, source: Path, scheme: Scheme) -> str | None:
         from edgedl_tflite.objection import objection

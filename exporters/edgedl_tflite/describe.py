@@ -94,10 +94,11 @@ def macs(model: Any) -> int | None:
 
 
 def _graph_macs(model: Any, graph: Any) -> int | None:
-    return _added(_operator_macs(model, graph, operator) for operator in graph.operators or [])
+    return _added(operator_macs(model, graph, operator) for operator in graph.operators or [])
 
 
-def _operator_macs(model: Any, graph: Any, operator: Any) -> int | None:
+def operator_macs(model: Any, graph: Any, operator: Any) -> int | None:
+    """Multiply-accumulates of one operator; 0 where it multiplies no matrices."""
     code = flatbuffer.code_of(model, operator)
     if (cost := _COSTS.get(code)) is not None:
         return cost(graph, operator)

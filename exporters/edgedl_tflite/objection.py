@@ -9,8 +9,8 @@ from edgedl.schemes import Scheme
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import loop_graphs, loop_macs, macs, operators, weight_tensors
+from edgedl_tflite.layers import QUANTIZABLE
 
-_QUANTIZABLE = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL", "EMBEDDING_LOOKUP")
 _PAYS_FROM = {1: 192, 3: 128, 4: 128}
 """gates (RNN, GRU, LSTM) -> hidden size from which int8 is faster. One thread, AVX512-VNNI, 50 steps: LSTM 32 0.72x, 64 0.94x,
 128 1.16x; GRU 0.70x, 0.91x, 1.12x; RNN 128 0.98x, 256 1.28x."""
@@ -23,7 +23,7 @@ def objection(source: Path, scheme: Scheme) -> str | None:
     found = operators(model)
     if already := sorted({flatbuffer.TYPE_NAMES[t.type] for t, _ in weight_tensors(model)} & set(_INTEGER)):
         return f"its weights are {already[0]} already: quantize the fp32 file"
-    if not any(name in found for name in _QUANTIZABLE):
+    if not any(name in found for name in QUANTIZABLE):
         return (
             f"it has no operator that {scheme.name} makes smaller or faster ({', '.join(found) or 'none'}): keep fp32"
         )

@@ -32,7 +32,7 @@ HEAVY = {
     "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm",
 }  # fmt: skip
 PUBLIC = [
-    "Artifact", "Axis", "Recipe", "Score", "Session", "Task", "TaskReference",
+    "Artifact", "Axis", "QuantizationOptions", "Recipe", "Score", "Session", "Task", "TaskReference",
     "benchmark", "export", "load", "optimize", "quantize", "train",
 ]  # fmt: skip
 

@@ -13,8 +13,8 @@ from edgedl.errors import InvalidInput, InvalidTensor, Unsupported
 from edgedl.exporter import Program
 from edgedl.schemes import SCHEMES
 from edgedl.spec import TensorSpec
+from edgedl_tflite import calibrate as stage
 from edgedl_tflite import exporter, flatbuffer
-from edgedl_tflite import quantize as stage
 from edgedl_tflite.check import read_checked
 
 LARGEST_ERROR = {"fp16": 1e-3, "w8": 0.015, "w8a8-dynamic": 0.02, "w8a8": 0.06}

@@ -1,0 +1,78 @@
+"""The layers of an ONNX file that can be quantized each by itself, under names that survive the quantization."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from edgedl.exporter import Layer
+from edgedl_onnx.describe import Shapes, macs_of, shapes_of
+from edgedl_onnx.graph import WEIGHTED, read
+
+_ADDED = re.compile(r"(/MatMulAddFusion)?(_MatMul)?(_quant)?$")
+"""What onnxruntime's tools add to the name of a node that they rewrite."""
+_INTEGER = {"MatMulInteger": "MatMul", "DynamicQuantizeLSTM": "LSTM", "MatMulNBits": "MatMul"}
+_BIAS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3,), "GRU": (3,), "RNN": (3,)}
+_STORED = tuple(
+    getattr(onnx.TensorProto, name)
+    for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "INT32")
+)
+_WIDENING = ("DequantizeLinear", "Cast", "Mul", "Transpose")
+
+
+def layers(source: Path) -> tuple[Layer, ...]:
+    """InvalidArtifact if the file is not ONNX."""
+    model = read(source)
+    shapes = shapes_of(model)
+    return tuple(_layer(model, node, shapes) for node in layer_nodes(model))
+
+
+def layer_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes with weights, and the products of two activations."""
+    for node in model.graph.node:
+        kind = _INTEGER.get(node.op_type, node.op_type)
+        if kind == "MatMul" or (kind in WEIGHTED and any(len(t.dims) > 1 for t in _stored(model, node))):
+            yield node
+
+
+def layer_name(node: onnx.NodeProto) -> str:
+    return _ADDED.sub("", node.name or node.output[0])
+
+
+def nodes_called(model: onnx.ModelProto, names: tuple[str, ...]) -> list[str]:
+    """The node names of layers; `names` may be those of the file that this one was made from."""
+    return [node.name for node in layer_nodes(model) if layer_name(node) in names]
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node a name of its own, by its first output where it has none; edits `model`."""
+    taken: set[str] = set()
+    for node in model.graph.node:
+        if not node.name or node.name in taken:
+            node.name = next(name for name in node.output if name)
+        taken.add(node.name)
+
+
+def _layer(model: onnx.ModelProto, node: onnx.NodeProto, shapes: Shapes) -> Layer:
+    kind = _INTEGER.get(node.op_type, node.op_type)
+    parameters = sum(math.prod(tensor.dims) for tensor in _stored(model, node))
+    return Layer(layer_name(node), kind, node.output[0], parameters, macs_of(node, shapes))
+
+
+def _stored(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.TensorProto]:
+    """The initializers that the node's weights and bias come from."""
+    kind = _INTEGER.get(node.op_type, node.op_type)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {name: maker for maker in model.graph.node for name in maker.output}
+    found = []
+    for position in (*WEIGHTED[kind], *_BIAS.get(kind, ())):
+        name = node.input[position] if position < len(node.input) else ""
+        while name not in constants and name in makers and makers[name].op_type in _WIDENING:
+            name = makers[name].input[0]
+        if name in constants and constants[name].data_type in _STORED:
+            found.append(constants[name])
+    return found

@@ -1,0 +1,71 @@
+"""The schemes as recipes of ai-edge-quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ai_edge_quantizer import qtyping
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.recipe_manager import RecipeManager
+
+from edgedl.exporter import QuantizationOptions
+from edgedl_tflite.layers import scope
+from edgedl_tflite.loops import PREFIX
+
+_EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
+_IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
+
+
+def recipe_of(scheme: str, options: QuantizationOptions) -> RecipeManager:
+    """The recipe of a scheme of RECIPES, with the layers that stay float."""
+    recipe = RecipeManager()
+    RECIPES[scheme](recipe, _granularity(options))
+    for name in options.keep_float:
+        recipe.add_quantization_config(
+            scope(name), qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
+    return recipe
+
+
+def _granularity(options: QuantizationOptions) -> qtyping.QuantGranularity:
+    return qtyping.QuantGranularity.CHANNELWISE if options.per_channel else qtyping.QuantGranularity.TENSORWISE
+
+
+def _float16(recipe: RecipeManager, _: qtyping.QuantGranularity) -> None:
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    recipe.add_quantization_config(**_EVERYTHING, op_config=config, algorithm_key=AlgorithmName.FLOAT_CASTING)
+
+
+def _weights(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
+    recipe.add_weight_only_config(**_EVERYTHING, num_bits=8, granularity=weights)
+
+
+def _dynamic(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
+    """Depthwise weights are int8 and computed in float: XNNPACK has no dynamic kernel for them, LiteRT's own is slow."""
+    recipe.add_dynamic_config(**_EVERYTHING, num_bits=8, granularity=weights)
+    recipe.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8, granularity=weights)
+
+
+def _static(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
+    """Everything in int8 but the borders, so that inputs and outputs stay float.
+
+    In loops over time, the matrix products are dynamic: calibration does not see inside, and states add up errors.
+    """
+    recipe.add_static_config(**_EVERYTHING, activation_num_bits=8, weight_num_bits=8, weight_granularity=weights)
+    recipe.add_weight_only_config(".*", qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8, granularity=weights)
+    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    recipe.add_quantization_config(_IN_LOOPS, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    recipe.add_dynamic_config(_IN_LOOPS, qtyping.TFLOperationName.FULLY_CONNECTED, num_bits=8, granularity=weights)
+
+
+RECIPES: dict[str, Callable[[RecipeManager, qtyping.QuantGranularity], None]] = {
+    "fp16": _float16,
+    "w8": _weights,
+    "w8a8-dynamic": _dynamic,
+    "w8a8": _static,
+}
