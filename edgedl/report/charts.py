@@ -91,7 +91,7 @@ def pareto(rows: Sequence[Row], palette: Palette) -> str:
 
 def _points(rows: Sequence[Row], across: svg.Scale, up: svg.Scale, palette: Palette, bounds: Box) -> str:
     points = [(across(row.median.value if row.median else 0), up(row.score or 0)) for row in rows]
-    texts = [_cut(_short_name(row), 26) for row in rows]
+    texts = [units.cut(_short_name(row), 26) for row in rows]
     boxes = place(points, texts, bounds)
     parts = [_leader(point, box) for point, box in zip(points, boxes, strict=True)]
     for row, (x, y) in zip(rows, points, strict=True):
@@ -121,7 +121,7 @@ def _rows(
         base = 6 + step * number
         figure = words(row)
         room = int((RIGHT - LEFT) / svg.CHARACTER) - len(figure) - 2
-        body += svg.text(LEFT, base + 12, _cut((name or row_name)(row), room), "label")
+        body += svg.text(LEFT, base + 12, units.cut((name or row_name)(row), room), "label")
         body += svg.text(RIGHT, base + 12, figure, "figure", "end") + draw(row, base + step - 14)
     return svg.figure(WIDTH, bottom + 42, title, body)
 
@@ -174,11 +174,3 @@ def _size_words(row: Row) -> str:
 def _short_name(row: Row) -> str:
     threads = f", {row.threads} thr." if (row.threads or 1) > 1 else ""
     return f"{row.name}{threads}"
-
-
-def _cut(words: str, longest: int) -> str:
-    """Shortened in the middle: the ends of names tell them apart."""
-    if len(words) <= longest:
-        return words
-    tail = longest * 2 // 3
-    return f"{words[: longest - tail - 1]}…{words[-tail:]}"

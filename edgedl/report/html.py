@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import TypeVar
 
 from edgedl.report import charts, svg
 from edgedl.report.build import Report
@@ -14,20 +15,26 @@ from edgedl.report.drift import drift
 from edgedl.report.method import environment_facts, method
 from edgedl.report.rows import Row
 
+T = TypeVar("T")
 # Nothing may be fetched, whatever a label smuggles in.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def render(report: Report) -> str:
     """The whole page."""
-    style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     title = html.escape(report.title)
+    return page(report.title, f"<h1>{title}</h1>{_body(report)}", _raw(report))
+
+
+def page(title: str, body: str, after: str = "") -> str:
+    """`body` in the middle of a page that loads nothing; `after` stands below it."""
+    style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{title}: edgedl report</title><style>{style}</style></head><body><main>"
-        f"<h1>{title}</h1>{_body(report)}</main>{_raw(report)}<script>{script}</script></body></html>\n"
+        f"<title>{html.escape(title)}: edgedl report</title><style>{style}</style></head><body><main>"
+        f"{body}</main>{after}<script>{script}</script></body></html>\n"
     )
 
 
@@ -37,7 +44,7 @@ def _body(report: Report) -> str:
         [
             f'<p class="verdict">{html.escape(report.choice.sentence)}</p>',
             _sentences("", report.warnings, "warnings"),
-            _table(report.rows, report.choice.row),
+            table(report_columns(report.rows), report.rows, report.choice.row),
             _legend(palette),
             _charts(report.rows, palette),
             _sentences("Compared", report.comparisons),
@@ -67,17 +74,17 @@ def _legend(palette: Palette) -> str:
     return f'<ul class="legend">{"".join(entries)}</ul>' if palette.engines else ""
 
 
-def _table(rows: tuple[Row, ...], chosen: Row | None) -> str:
-    columns = report_columns(rows)
+def table(columns: Sequence[Column[T]], items: Sequence[T], chosen: T | None) -> str:
+    """One line for each item; the chosen one is marked."""
     head = "".join(f'<th scope="col"{_kind(column)}>{_cell(column.title)}</th>' for column in columns)
-    body = "".join(_line(columns, row, row is chosen) for row in rows)
+    body = "".join(_line(columns, item, item is chosen) for item in items)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _line(columns: Sequence[Column[Row]], row: Row, chosen: bool) -> str:
-    cells = [f"<td{_kind(column)}>{_cell(column.cell(row))}</td>" for column in columns]
+def _line(columns: Sequence[Column[T]], item: T, chosen: bool) -> str:
+    cells = [f"<td{_kind(column)}>{_cell(column.cell(item))}</td>" for column in columns]
     badge = ' <span class="badge">ship this</span>' if chosen else ""
-    cells[0] = f'<th scope="row">{html.escape(columns[0].cell(row))}{badge}</th>'
+    cells[0] = f'<th scope="row">{html.escape(columns[0].cell(item))}{badge}</th>'
     return f"<tr{' class=chosen' if chosen else ''}>{''.join(cells)}</tr>"
 
 
@@ -88,7 +95,7 @@ def _cell(words: str) -> str:
     return html.escape(figure) + below
 
 
-def _kind(column: Column[Row]) -> str:
+def _kind(column: Column[T]) -> str:
     return "" if column.words else ' class="number"'
 
 

@@ -48,6 +48,14 @@ def times(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}x" if value < 2 else f"{value:.1f}x"
 
 
+def cut(words: str, longest: int) -> str:
+    """Shortened in the middle: the ends of names tell them apart."""
+    if len(words) <= longest:
+        return words
+    tail = longest * 2 // 3
+    return f"{words[: longest - tail - 1]}…{words[-tail:]}"
+
+
 def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
     scale, unit = _unit(value, units)
     return f"{value / scale:.{_places(value / scale) if scale > 1 else 0}f} {unit}"

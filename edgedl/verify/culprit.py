@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from edgedl.exporter import Exporter, Program
-from edgedl.source_lines import user_line
 from edgedl.spec import Array, Feeds
+from edgedl.verify.matching import layouts
+from edgedl.verify.nodes import Node, TorchGraph
 from edgedl.verify.parity import relative_rms
 
 
@@ -35,20 +32,12 @@ class Culprit:
         )
 
 
-@dataclass(frozen=True)
-class _Node:
-    name: str
-    line: str | None
-    parents: tuple[str, ...]
-    value: Array
-
-
 def find_culprit(program: Program, exporter: Exporter, path: Path, feeds: Feeds, tolerance: float) -> Culprit | None:
     """Compare every node of the torch graph with the artifact's tensors; `feeds` in the task's layout, float32 results.
 
     Engines fuse and rename: a node without an equal tensor is innocent as long as a node that depends on it has one.
     """
-    nodes = list(_torch_nodes(program, feeds))
+    nodes = TorchGraph(program, feeds).nodes(feeds)
     tensors = _by_size(exporter.intermediates(path, program.laid_out(feeds)))
     matched = {
         node.name for node in nodes if any(_agrees(node.value, t, tolerance) for t in tensors.get(node.value.size, ()))
@@ -62,33 +51,6 @@ def find_culprit(program: Program, exporter: Exporter, path: Path, feeds: Feeds,
     return None
 
 
-class _Recorder(torch.fx.Interpreter):
-    def __init__(self, module: torch.fx.GraphModule) -> None:
-        super().__init__(module)
-        self.nodes: list[_Node] = []
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        value = super().run_node(n)
-        if (
-            n.op == "call_function"
-            and isinstance(value, torch.Tensor)
-            and value.dtype == torch.float32
-            and value.numel() > 1
-        ):
-            parents = tuple(parent.name for parent in n.all_input_nodes)
-            self.nodes.append(_Node(n.name, user_line(n.meta.get("stack_trace")), parents, value.numpy().copy()))
-        return value
-
-
-def _torch_nodes(program: Program, feeds: Feeds) -> Iterator[_Node]:
-    arguments = tuple(torch.from_numpy(feeds[name]) for name in program.inputs)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        recorder = _Recorder(torch.export.export(program.module, arguments).module())
-        recorder.run(*arguments)
-    yield from recorder.nodes
-
-
 def _by_size(tensors: Any) -> dict[int, list[Array]]:
     sizes: dict[int, list[Array]] = {}
     for _, array in tensors:
@@ -97,12 +59,10 @@ def _by_size(tensors: Any) -> dict[int, list[Array]]:
 
 
 def _agrees(want: Array, got: Array, tolerance: float) -> bool:
-    """Equal as they lie or, for rank 3 and more, with the channels last; the shapes may differ by axes of length 1."""
-    layouts: Sequence[Array] = (want,) if want.ndim < 3 else (want, np.moveaxis(want, 1, -1), np.swapaxes(want, -1, -2))
-    return any(relative_rms(got.ravel(), layout.ravel()) <= tolerance for layout in layouts)
+    return any(relative_rms(got.ravel(), layout.ravel()) <= tolerance for layout in layouts(want))
 
 
-def _ancestors(nodes: Sequence[_Node], matched: set[str]) -> set[str]:
+def _ancestors(nodes: Sequence[Node], matched: set[str]) -> set[str]:
     """The matched nodes and all that they were computed from."""
     innocent = set(matched)
     for node in reversed(nodes):

@@ -1,0 +1,232 @@
+"""Two models held side by side, tensor by tensor: where in the network an error comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from edgedl import calibration as sources
+from edgedl import registry
+from edgedl.artifact import Artifact, golden_path
+from edgedl.batching import fixed_batch, take_rows
+from edgedl.delivery import Reference
+from edgedl.errors import EdgedlError, InvalidInput
+from edgedl.exporting import Subject, torch_reference
+from edgedl.isolated import IsolatedSession
+from edgedl.quantizing import made_how, original_of
+from edgedl.reference import TaskReference
+from edgedl.runtime import Source, accept, as_source
+from edgedl.spec import Array, Feeds, TensorSpec
+from edgedl.task import Task
+from edgedl.verify.matching import Tensor, layouts, matched
+from edgedl.verify.nodes import TorchGraph
+from edgedl.verify.parity import relative_rms
+
+RUNS = 32
+"""Runs over which a comparison is made, at the most."""
+TORCH = "torch"
+Tensors = Callable[[Feeds], list[Tensor]]
+"""What a side computes on the way, from task inputs, in the same order each time."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor on both sides.
+
+    line: the user's line that made it. shape: as the first side has it. sqnr_db: 10 log10(sum of a^2 / sum of (a - b)^2) in
+    decibels, infinite where they are equal, NaN where one is not finite. cosine: of the two as vectors.
+    """
+
+    name: str
+    other: str
+    line: str | None
+    shape: tuple[int, ...]
+    sqnr_db: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """layers: in the order of computation. unmatched: tensors of `a` for which `b` has none (fused away, or left out).
+
+    inputs: what they ran on: `given`, `calibration`, `example`, `golden` or `seeded`. runs: how many. without_lines: why no
+    source line is known, or empty.
+    """
+
+    a: str
+    b: str
+    inputs: str
+    runs: int
+    layers: tuple[Layer, ...]
+    unmatched: tuple[str, ...]
+    without_lines: str = ""
+
+    @property
+    def worst_first(self) -> tuple[Layer, ...]:
+        return tuple(sorted(self.layers, key=lambda layer: -math.inf if math.isnan(layer.sqnr_db) else layer.sqnr_db))
+
+
+@dataclass
+class _Sums:
+    """What is added up of one pair over all runs."""
+
+    ours: float = 0.0
+    theirs: float = 0.0
+    product: float = 0.0
+    noise: float = 0.0
+
+    def add(self, ours: Array, theirs: Array) -> None:
+        a, b = ours.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
+        self.ours, self.theirs = self.ours + float(a @ a), self.theirs + float(b @ b)
+        self.product, self.noise = self.product + float(a @ b), self.noise + float((a - b) @ (a - b))
+
+    @property
+    def sqnr_db(self) -> float:
+        if not math.isfinite(self.ours + self.noise):
+            return math.nan
+        return (
+            10 * math.log10(self.ours / self.noise)
+            if self.ours and self.noise
+            else -math.inf
+            if self.noise
+            else math.inf
+        )
+
+    @property
+    def cosine(self) -> float:
+        norms = math.sqrt(self.ours * self.theirs)
+        return self.product / norms if norms else float(self.ours == self.theirs)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One model: its tensors on the way, and what inputs it takes (empty for torch, which takes any)."""
+
+    name: str
+    format: str
+    specs: tuple[TensorSpec, ...]
+    tensors: Tensors
+
+
+def compare(
+    a: str | Path | Source, b: str | Path | Source, *, task: Subject | None = None, calibration: str | None = None
+) -> Comparison:
+    """Hold every tensor of `b` against that of `a`. Either may be a task or `torch`, the original; the other is held against it.
+
+    task: the original, where no manifest leads to it. calibration: inputs, see edgedl.calibration.from_source; default: the
+    task's own, else golden vectors, else seeded noise. InvalidInput where nothing can be compared.
+    """
+    given = [side if str(side) == TORCH else as_source(side) for side in (a, b)]
+    artifacts = [side for side in given if isinstance(side, Artifact)]
+    task = next((side for side in given if isinstance(side, TaskReference)), task)
+    original, why_not = _original(artifacts, task)
+    references = [torch_reference(original, **made_how(artifact)) if original else None for artifact in artifacts]
+    sides = [_side(*pair) for pair in zip(artifacts, references, strict=True)]
+    batches, kind = _inputs(artifacts, references[0], calibration, sides[0].specs)
+    runs = list(islice(_runs(batches, [side.specs for side in sides]), RUNS))
+    torch = [_torch_side(references[0], runs[0])] if references[0] else []
+    ours, theirs = sides if len(sides) == 2 else (*torch, *sides)
+    lines = _lines(torch[0], ours, runs[0]) if torch else {}
+    layers, unmatched = _layers(ours, theirs, runs, lines)
+    return Comparison(ours.name, theirs.name, kind, len(runs), layers, unmatched, why_not)
+
+
+def _original(artifacts: Sequence[Artifact], task: Subject | None) -> tuple[Task | None, str]:
+    """The original, or why there is none; only a comparison with torch cannot do without."""
+    if not artifacts:
+        raise InvalidInput("neither side is a model file: give one, as in: edgedl compare out/net.onnx torch")
+    problem = f"the manifest of {artifacts[0].path} names no task; give it with --task net.py:NAME"
+    for artifact in artifacts:
+        try:
+            if (found := original_of(artifact, task)) is not None:
+                return found, ""
+        except EdgedlError as error:
+            problem = str(error)
+            if task is not None:
+                raise
+    if len(artifacts) == 1:
+        raise InvalidInput(f"no torch original to compare with: {problem}")
+    return None, problem
+
+
+def _side(artifact: Artifact, reference: Reference | None) -> _Side:
+    """Loaded in a clean process first: what crashes an engine is an error here."""
+    with IsolatedSession(artifact) as session:
+        specs = session.inputs
+    exporter = registry.exporter(artifact.format)
+
+    def tensors(feeds: Feeds) -> list[Tensor]:
+        given = reference.adapter.first_run(feeds) if reference else feeds
+        return [Tensor(name, value) for name, value in exporter.intermediates(artifact.path, accept(given, specs))]
+
+    return _Side(str(artifact.path), artifact.format, specs, tensors)
+
+
+def _torch_side(reference: Reference, feeds: Feeds) -> _Side:
+    """Traced at the shapes of `feeds`."""
+    assert reference.program
+    adapter = reference.adapter
+    graph = TorchGraph(reference.program, adapter.program_run(feeds))
+
+    def tensors(feeds: Feeds) -> list[Tensor]:
+        nodes = graph.nodes(adapter.program_run(feeds))
+        return [Tensor(graph.outputs.get(node.name, node.name), node.value, node.line) for node in nodes]
+
+    return _Side(reference.name, TORCH, (), tensors)
+
+
+def _inputs(
+    artifacts: Sequence[Artifact], reference: Reference | None, calibration: str | None, specs: tuple[TensorSpec, ...]
+) -> tuple[Iterable[Feeds], str]:
+    """Task inputs, where there is a reference, else inputs of the files; and what they are."""
+    if calibration:
+        return sources.from_source(calibration, specs)(), "given"
+    if reference:
+        return reference.batches, reference.kind
+    golden = next((artifact for artifact in artifacts if golden_path(artifact.path).is_file()), None)
+    return ([golden.golden()[0]], "golden") if golden else (sources.random(specs, RUNS)(), "seeded")
+
+
+def _runs(batches: Iterable[Feeds], sides: Sequence[tuple[TensorSpec, ...]]) -> Iterator[dict[str, Array]]:
+    """The batches in as many rows as the side with the fewest takes."""
+    for feeds in batches:
+        sizes = [size for specs in sides if (size := fixed_batch(feeds, specs))]
+        rows = len(next(iter(feeds.values()))) if sizes else 1
+        for start in range(0, rows, min(sizes, default=1)):
+            yield take_rows(feeds, start, min(sizes)) if sizes else dict(feeds)
+
+
+def _lines(torch: _Side, ours: _Side, feeds: Feeds) -> dict[int, str]:
+    """Position of our tensor -> the user's line."""
+    nodes = torch.tensors(feeds)
+    pairs = matched(nodes, ours.tensors(feeds), same_format=torch is ours)
+    return {there: line for here, there in pairs if (line := nodes[here].line)}
+
+
+def _layers(
+    ours: _Side, theirs: _Side, runs: Sequence[Feeds], lines: Mapping[int, str]
+) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    first, other = ours.tensors(runs[0]), theirs.tensors(runs[0])
+    pairs = matched(first, other, ours.format == theirs.format)
+    views = [_layout(first[i].value, other[j].value) for i, j in pairs]
+    sums = [_Sums() for _ in pairs]
+    for feeds in runs:
+        left, right = ours.tensors(feeds), theirs.tensors(feeds)
+        for total, view, (i, j) in zip(sums, views, pairs, strict=True):
+            total.add(layouts(left[i].value)[view], right[j].value)
+    layers = (
+        Layer(first[i].name, other[j].name, lines.get(i), first[i].value.shape, total.sqnr_db, total.cosine)
+        for total, (i, j) in zip(sums, pairs, strict=True)
+    )
+    paired = {i for i, _ in pairs}
+    return tuple(layers), tuple(t.name for i, t in enumerate(first) if i not in paired)
+
+
+def _layout(ours: Array, theirs: Array) -> int:
+    """Which of `layouts(ours)` lies as `theirs` does."""
+    return int(np.argmin([relative_rms(theirs.ravel(), layout.ravel()) for layout in layouts(ours)]))

@@ -1,0 +1,63 @@
+"""The tensors that a torch program computes on the way, each with the user's line that made it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from edgedl.exporter import Program
+from edgedl.source_lines import user_line
+from edgedl.spec import Array, Feeds
+
+
+@dataclass(frozen=True)
+class Node:
+    """name: of the torch.fx node. line: `net.py:12`, or None where torch kept none. parents: names of what it reads."""
+
+    name: str
+    line: str | None
+    parents: tuple[str, ...]
+    value: Array
+
+
+class TorchGraph:
+    """A program traced at the shapes of `feeds`, in the task's layout. outputs: node name -> name of the output that it is."""
+
+    def __init__(self, program: Program, feeds: Feeds) -> None:
+        self._names = tuple(program.inputs)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._module = torch.export.export(program.module, self._arguments(feeds)).module()
+        self.outputs = {node.name: name for node, name in zip(_returned(self._module), program.outputs, strict=False)}
+
+    def nodes(self, feeds: Feeds) -> list[Node]:
+        """Every float32 tensor of more than one element, in the order of computation; `feeds` has the traced shapes."""
+        with torch.no_grad():
+            recorder = _Recorder(self._module)
+            recorder.run(*self._arguments(feeds))
+        return recorder.nodes
+
+    def _arguments(self, feeds: Feeds) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(feeds[name]) for name in self._names)
+
+
+class _Recorder(torch.fx.Interpreter):
+    def __init__(self, module: torch.fx.GraphModule) -> None:
+        super().__init__(module)
+        self.nodes: list[Node] = []
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        value = super().run_node(n)
+        tensor = n.op == "call_function" and isinstance(value, torch.Tensor)
+        if tensor and value.dtype == torch.float32 and value.numel() > 1:
+            parents = tuple(parent.name for parent in n.all_input_nodes)
+            self.nodes.append(Node(n.name, user_line(n.meta.get("stack_trace")), parents, value.numpy().copy()))
+        return value
+
+
+def _returned(module: torch.fx.GraphModule) -> list[torch.fx.Node]:
+    found: list[torch.fx.Node] = next(node for node in module.graph.nodes if node.op == "output").all_input_nodes
+    return found
