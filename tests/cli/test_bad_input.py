@@ -10,6 +10,7 @@ import pytest
 
 from conftest import Run
 from edgedl import Artifact
+from preloaded import Preloaded
 
 NET = """
 import torch
@@ -79,7 +80,7 @@ def listing(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if "__pycache__" not in p.parts}
 
 
-def refused(command: Run, folder: Path, words: str, code: int, said: str) -> None:
+def refused(command: Run | Preloaded, folder: Path, words: str, code: int, said: str) -> None:
     before = listing(folder)
     done = command(*words.split(), cwd=folder)
     lines = [line for line in done.stderr.splitlines() if line not in ("a net that talks", "in forward")]
@@ -134,8 +135,8 @@ WITH_X = "--input x=1x4 -o out"
         ("train zoo:digits -o net.py", 2, "cannot make the folder net.py"),
     ],
 )  # fmt: skip
-def test_before_anything_is_made(command: Run, here: Path, words: str, code: int, said: str) -> None:
-    refused(command, here, words, code, said)
+def test_before_anything_is_made(quick_command: Preloaded, here: Path, words: str, code: int, said: str) -> None:
+    refused(quick_command, here, words, code, said)
 
 
 @pytest.mark.parametrize(
@@ -179,22 +180,22 @@ def test_before_anything_is_made(command: Run, here: Path, words: str, code: int
         ("verify digits.onnx --runtime litert", 2, "does not load onnx models"),
     ],
 )  # fmt: skip
-def test_model_files(command: Run, model: Path, words: str, code: int, said: str) -> None:
-    refused(command, model, words, code, said)
+def test_model_files(quick_command: Preloaded, model: Path, words: str, code: int, said: str) -> None:
+    refused(quick_command, model, words, code, said)
 
 
-def test_an_altered_model_is_found_by_its_checksum(command: Run, model: Path) -> None:
+def test_an_altered_model_is_found_by_its_checksum(quick_command: Preloaded, model: Path) -> None:
     data = bytearray((model / "digits.onnx").read_bytes())
     data[len(data) // 2] ^= 1
     (model / "digits.onnx").write_bytes(data)
     for verb in ("inspect", "run", "verify"):
-        refused(command, model, f"{verb} digits.onnx", 2, "sha256 differs")
+        refused(quick_command, model, f"{verb} digits.onnx", 2, "sha256 differs")
 
 
-def test_existing_outputs_are_kept(command: Run, model: Path) -> None:
+def test_existing_outputs_are_kept(quick_command: Preloaded, model: Path) -> None:
     whole = (model / "digits.onnx").read_bytes()
-    refused(command, model, "export zoo:digits -o .", 2, "digits.onnx exists already")
-    refused(command, model, "train zoo:digits -o .", 2, "digits.safetensors exists already")
+    refused(quick_command, model, "export zoo:digits -o .", 2, "digits.onnx exists already")
+    refused(quick_command, model, "train zoo:digits -o .", 2, "digits.safetensors exists already")
     assert (model / "digits.onnx").read_bytes() == whole
 
 
