@@ -14,7 +14,7 @@ from edgedl import errors, worker
 from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact
 from edgedl.place import HERE, Place
-from edgedl.runtime import Session, Source
+from edgedl.runtime import NO_OPTIONS, Options, Session, Source
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 
 # Fewer arenas and an mmap threshold that stays put: the peak memory of one model repeats within 0.3 MB instead of 5.
@@ -27,7 +27,8 @@ class IsolatedSession(Session):
     """Loads `source` in a clean process of its own.
 
     timeout: seconds that one request may take. EngineFailed if the process crashes or the time is over. place: where the
-    process runs; what keeps it from starting there is raised as the place explains it.
+    process runs; what keeps it from starting there is raised as the place explains it. options: of the engine.
+    affinity: processors that it may run on. cold: the model file is dropped from the page cache before.
     """
 
     def __init__(
@@ -38,6 +39,9 @@ class IsolatedSession(Session):
         threads: int | None = None,
         timeout: float = 600,
         place: Place = HERE,
+        options: Options = NO_OPTIONS,
+        affinity: tuple[int, ...] = (),
+        cold: bool = False,
     ) -> None:
         self._name = str(source.path) if isinstance(source, Artifact) else source.text
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
@@ -48,11 +52,16 @@ class IsolatedSession(Session):
             env={**os.environ, **_ENVIRONMENT, **launch.environment},
         )  # fmt: skip
         try:
-            reply, _ = self.ask("load", source=launch.source, runtime=runtime, device=device, threads=threads)
+            reply, _ = self.ask(
+                "load", source=launch.source, runtime=runtime, device=device, threads=threads,
+                options=dict(options), affinity=affinity, cold=cold,
+            )  # fmt: skip
         except BaseException:
             self.close()
             raise
+        self.import_seconds: float = reply["import_seconds"]
         self.load_seconds: float = reply["load_seconds"]
+        self.evicted: bool = reply["evicted"]
         self.states = source.manifest.states if isinstance(source, Artifact) and source.manifest else ()
         super().__init__(_specs(reply["inputs"]), _specs(reply["outputs"]), reply["engine"], reply["device"])
 

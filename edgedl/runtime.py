@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from edgedl import registry
 from edgedl.artifact import Artifact, State
-from edgedl.errors import EngineFailed, InvalidTensor, Unavailable
+from edgedl.errors import EngineFailed, InvalidTensor, Unavailable, UnknownName
 from edgedl.reference import TaskReference
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 
+T = TypeVar("T")
 Source = Artifact | TaskReference
+Options = Mapping[str, str]
+"""options of an engine, by name"""
+NO_OPTIONS: Options = MappingProxyType({})
 
 
 class Session(ABC):
@@ -122,6 +127,8 @@ class Runtime(Protocol):
     """One per engine, found under the entry-point group `edgedl.runtimes`.
 
     formats: what it loads (`torch` stands for a task reference). requires, extra: as in Exporter.
+    A plugin may have `options`, a mapping from the name of an engine's option to what it does; its `load` then takes the
+    chosen ones as a fourth argument. It may have `modules`: what `load` imports, where that is not `requires`.
     """
 
     name: str
@@ -134,19 +141,48 @@ class Runtime(Protocol):
 
 
 def load(
-    source: str | Path | Source, runtime: str = "auto", device: str = "cpu", threads: int | None = None
+    source: str | Path | Source,
+    runtime: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    options: Options = NO_OPTIONS,
 ) -> Session:
     """A session for a model file or, in eager torch, for a task reference.
 
     runtime: `auto` takes the first installed engine for the format. threads: None leaves the choice to the engine.
+    options: of the engine, by name; UnknownName for one that it does not have.
     """
     source = as_source(source)
     if threads is not None and threads < 1:
         raise InvalidTensor(f"threads={threads}: expected 1 or more")
-    session = _runtime_for(source, runtime).load(source, device, threads)
+    plugin = _runtime_for(source, runtime)
+    session = plugin.load(source, device, threads, *_options(plugin, options))
     if isinstance(source, Artifact) and source.manifest:
         session.states = source.manifest.states
     return session
+
+
+def _options(plugin: Runtime, given: Options) -> tuple[Options, ...]:
+    known: Options = getattr(plugin, "options", NO_OPTIONS)
+    for name in given:
+        if name not in known:
+            raise UnknownName(f"option of {plugin.name}", name, known)
+    return (given,) if given else ()
+
+
+def option_value(options: Options, name: str, known: Mapping[str, T], default: str) -> T:
+    """What an engine makes of an option's value; UnknownName for one that is not known."""
+    value = options.get(name, default)
+    if value not in known:
+        raise UnknownName(f"value of the option {name}", value, known)
+    return known[value]
+
+
+def import_engine(source: Source, runtime: str) -> None:
+    """Import what `load` would import, so that the cost of the two can be told apart."""
+    plugin = _runtime_for(source, runtime)
+    for names in getattr(plugin, "modules", plugin.requires):
+        importlib.import_module(next(name for name in names.split("|") if registry.installed(name)))
 
 
 def as_source(source: str | Path | Source) -> Source:

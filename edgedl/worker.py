@@ -6,6 +6,8 @@ metadata holds one JSON text under `json`. Whatever an engine prints goes to sta
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import sys
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgedl import tensorfile
-from edgedl.errors import EdgedlError
+from edgedl.errors import EdgedlError, EngineFailed
 from edgedl.spec import Array, Feeds
 
 Reply = tuple[dict[str, Any], dict[str, Array]]
@@ -44,50 +46,73 @@ class Worker:
     """Holds the one session of the process and answers requests."""
 
     def __init__(self) -> None:
-        self.memory_before = peak_memory()
+        self.memory: dict[str, int] = {}
         self.answers: dict[str, Callable[[dict[str, Any], Feeds], Reply]] = {
-            "load": self.load, "run": self.run, "measure": self.measure, "memory": self.memory,
+            "load": self.load, "run": self.run, "feed": self.feed, "measure": self.measure, "memory": self.peaks,
             "environment": self.environment,
         }  # fmt: skip
 
     def load(self, request: dict[str, Any], _: Feeds) -> Reply:
+        """Import the engine, then load; the two are told apart in time and in memory."""
         from edgedl.artifact import Artifact
         from edgedl.reference import TaskReference
-        from edgedl.runtime import load
+        from edgedl.runtime import import_engine, load
 
+        if request.get("affinity"):
+            os.sched_setaffinity(0, request["affinity"])
         given = request["source"]
         source = Artifact.open(given) if isinstance(given, str) else TaskReference.from_dict(given)
-        start = time.perf_counter()
-        self.session = load(source, request["runtime"], request["device"], request["threads"])
-        seconds = time.perf_counter() - start
-        specs = {
-            "inputs": [asdict(s) for s in self.session.inputs],
-            "outputs": [asdict(s) for s in self.session.outputs],
-        }
-        return {"engine": self.session.engine, "device": self.session.device, "load_seconds": seconds, **specs}, {}
+        evicted = bool(request.get("cold")) and isinstance(source, Artifact) and evict(source.path)
+        self.memory["base"], start = reset_peak(), time.perf_counter()
+        import_engine(source, request["runtime"])
+        self.memory["engine"], imported = reset_peak(), time.perf_counter()
+        options = request.get("options") or {}
+        self.session = load(source, request["runtime"], request["device"], request["threads"], options)
+        seconds = time.perf_counter() - imported
+        self.memory["load"] = peak_memory()
+        reset_peak()
+        specs = {side: [asdict(spec) for spec in getattr(self.session, side)] for side in ("inputs", "outputs")}
+        told = {"engine": self.session.engine, "device": self.session.device, "evicted": evicted}
+        return {**told, "import_seconds": imported - start, "load_seconds": seconds, **specs}, {}
 
     def run(self, _: dict[str, Any], feeds: Feeds) -> Reply:
         return {}, self.session.run(feeds)
 
-    def measure(self, request: dict[str, Any], feeds: Feeds) -> Reply:
-        """Run until both `runs` and `seconds` are reached; wall nanoseconds of each run, CPU seconds of them all."""
+    def feed(self, request: dict[str, Any], feeds: Feeds) -> Reply:
+        """Keep `sets` sets of inputs, called `0/x`, `1/x` and so on, which take turns from now on."""
+        sets: list[dict[str, Array]] = [{} for _ in range(request["sets"])]
+        for key, array_ in feeds.items():
+            number, _, name = key.partition("/")
+            sets[int(number)][name] = array_
+        self.turns = itertools.cycle(sets)
+        return {}, {}
+
+    def measure(self, request: dict[str, Any], _: Feeds) -> Reply:
+        """Run until both `runs` and `seconds` are reached; wall nanoseconds of each run, CPU seconds of them all.
+
+        begun, ended: by the system's monotonic clock, in nanoseconds. EngineFailed if the last outputs hold NaN.
+        """
         import numpy as np
 
-        run, clock = self.session.run, time.perf_counter_ns
+        run, clock, turns = self.session.run, time.perf_counter_ns, self.turns
         samples = array("q")  # 8 bytes a run, to spare the peak memory
-        cpu, end = time.process_time(), clock() + int(request["seconds"] * 1e9)
-        switches = _preemptions()
-        while len(samples) < request["runs"] or clock() < end:
+        switches, cpu, begun = _preemptions(), time.process_time(), clock()
+        now, end = begun, begun + int(request["seconds"] * 1e9)
+        while len(samples) < request["runs"] or now < end:
+            feeds, outputs = next(turns), None  # what the last run gave is freed before the next one
             start = clock()
-            run(feeds)
-            samples.append(clock() - start)
-        spent = time.process_time() - cpu
-        figures = {"cpu_seconds": spent, "preemptions": _preemptions() - switches}
-        return figures, {"wall_ns": np.frombuffer(samples, np.int64)}
+            outputs = run(feeds)
+            now = clock()
+            samples.append(now - start)
+        figures = {"cpu_seconds": time.process_time() - cpu, "preemptions": _preemptions() - switches}
+        check_numbers(self.session.engine, outputs or {})
+        return {**figures, "begun": begun, "ended": now, "megahertz": _megahertz()}, {
+            "wall_ns": np.frombuffer(samples, np.int64)
+        }
 
-    def memory(self, _: dict[str, Any], __: Feeds) -> Reply:
-        """Peak resident bytes of the process, and what it was before the engine was imported."""
-        return {"peak_bytes": peak_memory(), "base_bytes": self.memory_before}, {}
+    def peaks(self, _: dict[str, Any], __: Feeds) -> Reply:
+        """Resident bytes: before the engine was imported, after it, at the peak of loading, at the peak since."""
+        return {**self.memory, "run": peak_memory()}, {}
 
     def environment(self, _: dict[str, Any], __: Feeds) -> Reply:
         """The machine and the software, as edgedl.measure.Environment."""
@@ -113,6 +138,40 @@ def peak_memory() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def reset_peak() -> int:
+    """Begin a new peak (man proc_pid_clear_refs); the bytes that are resident now, or the old peak where /proc cannot."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
+
+
+def check_numbers(engine: str, outputs: Feeds) -> None:
+    """EngineFailed if an output holds NaN."""
+    import numpy as np
+
+    for name, values in outputs.items():
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise EngineFailed(f"{engine} gave NaN in the output {name!r}")
+
+
+def evict(path: Path) -> bool:
+    """Drop the file from the page cache (man posix_fadvise), but for pages that a process has mapped; False if it cannot be."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
+
+
+def _megahertz() -> float | None:
+    """The processor's clock, where the system tells it."""
+    try:
+        return int(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").read_text()) / 1000
+    except (OSError, ValueError):
+        return None
 
 
 def _preemptions() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,13 +16,25 @@ from edgedl.reference import TaskReference
 from edgedl.runtime import accept
 from edgedl.spec import Feeds, InputOption, TensorSpec, parse_input
 
+MOST_SETS = 16
+MOST_BYTES = 1 << 25
+"""Of the inputs that take turns: more would not tell more, and would crowd the memory."""
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """kind: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded` (made up)."""
+    """sets: one or more of the same shapes, which take turns.
 
-    feeds: Feeds
+    kind: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded` (made up).
+    """
+
+    sets: tuple[Feeds, ...]
     kind: str
+
+    @property
+    def feeds(self) -> Feeds:
+        """The first of them."""
+        return self.sets[0]
 
 
 class InputChoice:
@@ -42,10 +55,10 @@ class InputChoice:
     def __call__(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Inputs:
         _check_batch(specs, self._batch)
         if self._given:
-            return Inputs(_seeded(specs, self._given), "given")
+            return Inputs((_seeded(specs, self._given),), "given")
         for found in self._candidates(subject, specs):
-            return Inputs(accept(fit(found.feeds, specs, self._batch or 1), specs), found.kind)
-        return Inputs(_seeded(sized(specs, self._batch or 1), {}), "seeded")
+            return Inputs(tuple(several(found.sets, specs, self._batch or 1)), found.kind)
+        return Inputs((_seeded(sized(specs, self._batch or 1), {}),), "seeded")
 
     def _candidates(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Iterator[Inputs]:
         """Its own golden vectors, then those of the others, then what a task brings (which imports torch)."""
@@ -64,10 +77,10 @@ def _key(source: Artifact | TaskReference) -> str | TaskReference:
 def _real(key: str | TaskReference) -> Inputs | None:
     if isinstance(key, TaskReference):
         task = key.resolve()
-        batch = next(iter(task.calibration()), None) if task.calibration else None
-        return Inputs(batch or task.example_inputs(), "task")
+        batches = tuple(itertools.islice(task.calibration(), MOST_SETS)) if task.calibration else ()
+        return Inputs(batches or (task.example_inputs(),), "task")
     artifact = Artifact.open(key)
-    return Inputs(artifact.golden()[0], "golden") if golden_path(artifact.path).is_file() else None
+    return Inputs((artifact.golden()[0],), "golden") if golden_path(artifact.path).is_file() else None
 
 
 def fits(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> bool:
@@ -81,8 +94,31 @@ def _like(shape: tuple[int, ...], spec: tuple[int | str, ...]) -> bool:
     return all(isinstance(d, str) or d == n for d, n in zip(spec[1:], shape[1:], strict=True))
 
 
-def fit(feeds: Feeds, specs: tuple[TensorSpec, ...], batch: int) -> dict[str, np.ndarray]:
-    """The first rows: as many as the spec fixes, else `batch`; repeated from the start where there are too few."""
+def several(batches: Sequence[Feeds], specs: tuple[TensorSpec, ...], batch: int) -> Iterator[Feeds]:
+    """Sets of inputs of one shape, cut from batch after batch, in the specified dtypes; at least one, at most MOST_SETS."""
+    fitting = (feeds for feeds in batches if fits(feeds, specs))
+    cut = (accept(fit(feeds, specs, batch, n), specs) for feeds in fitting for n in range(_pieces(feeds, specs, batch)))
+    first = next(cut)
+    shapes = {name: array.shape for name, array in first.items()}
+    most = min(MOST_SETS, max(1, MOST_BYTES // max(1, sum(array.nbytes for array in first.values()))))
+    alike = (feeds for feeds in cut if {name: array.shape for name, array in feeds.items()} == shapes)
+    yield from itertools.chain([first], itertools.islice(alike, most - 1))
+
+
+def _pieces(feeds: Feeds, specs: tuple[TensorSpec, ...], batch: int) -> int:
+    """How many whole sets the rows of a batch make; at least one."""
+    name = batch_axis(specs)
+    rows = [
+        np.shape(feeds[spec.name])[axis] // (batch if length == name else max(1, int(length)))
+        for spec in specs
+        for axis, length in enumerate(spec.shape)
+        if (length == name if name else axis == 0)
+    ]
+    return max(1, min(rows, default=1))
+
+
+def fit(feeds: Feeds, specs: tuple[TensorSpec, ...], batch: int, piece: int = 0) -> dict[str, np.ndarray]:
+    """Rows number `piece` x n to (`piece` + 1) x n, where n is what the spec fixes, else `batch`; repeated if too few."""
     name = batch_axis(specs)
     fitted = {}
     for spec in specs:
@@ -90,7 +126,7 @@ def fit(feeds: Feeds, specs: tuple[TensorSpec, ...], batch: int) -> dict[str, np
         for axis, length in enumerate(spec.shape):
             wanted = batch if length == name else length if axis == 0 else array.shape[axis]
             if isinstance(wanted, int) and wanted != array.shape[axis]:
-                array = np.take(array, np.arange(wanted) % array.shape[axis], axis=axis)
+                array = np.take(array, (np.arange(wanted) + piece * wanted) % array.shape[axis], axis=axis)
         fitted[spec.name] = array
     return fitted
 

@@ -1,11 +1,11 @@
 """What was measured, with every raw sample; JSON to and from.
 
-    {"kind": "edgedl-benchmark", "schema_version": 1,
+    {"kind": "edgedl-benchmark", "schema_version": 2,
      "plan": {...}, "environment": {...},
-     "subjects": [{"label": ..., "engine": ..., "rounds": [{"wall_ns": [...], "cpu_seconds": ..., ...}], ...}],
+     "subjects": [{"label": ..., "engine": ..., "rounds": [{"runs": ..., "samples": "...", ...}], ...}],
      "summary": [{"label": ..., "median_ns": {"value": ..., "low": ..., "high": ...}, "percentiles": [...], ...}]}
 
-`summary` is derived from the rest, for readers without edgedl; it is not read back.
+`summary` is derived from the rest, for readers without edgedl; it is not read back. docs/record.md tells every field.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,29 +21,93 @@ from edgedl.errors import InvalidInput
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.plan import Plan
+from edgedl.measure.samples import pack, unpack
+from edgedl.measure.statistics import Samples
 
 if TYPE_CHECKING:
     from edgedl.measure.summary import Summary
 
 KIND = "edgedl-benchmark"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Round:
-    """One burst. wall_ns: nanoseconds of each run. cpu_seconds: processor time of them all, over all threads.
+    """One burst.
 
-    preemptions: involuntary context switches. position: when in its round the subject had its turn, from 0.
+    position: when in its round the subject had its turn, from 0. runs: how many. samples: their nanoseconds, packed.
+    cpu_seconds: processor time of them all, over all threads. preemptions: involuntary context switches.
+    at, seconds: when the burst began, from the start of the measurement, and how long it lasted over all streams.
+    megahertz: the processor's clock at its end, where the system tells it.
     """
 
     position: int
-    wall_ns: tuple[int, ...]
+    runs: int
+    samples: str
     cpu_seconds: float
     preemptions: int
+    at: float = 0.0
+    seconds: float = 0.0
+    megahertz: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.wall_ns or min(self.wall_ns) < 1 or self.cpu_seconds < 0:
-            raise InvalidInput("a round needs at least one run, of 1 ns or more, and CPU seconds of 0 or more")
+        if not 1 <= self.runs < 1 << 31 or self.wall_ns[0] < 1 or min(self.cpu_seconds, self.at, self.seconds) < 0:
+            raise InvalidInput("a round needs at least one run, of 1 ns or more, and times of 0 or more")
+
+    @classmethod
+    def of(cls, position: int, wall_ns: Samples, cpu_seconds: float, preemptions: int, **more: Any) -> Round:
+        """From the nanoseconds of each run, in any order."""
+        return cls(position, len(wall_ns), pack(wall_ns), cpu_seconds, preemptions, **more)
+
+    @functools.cached_property
+    def wall_ns(self) -> Samples:
+        """Nanoseconds of each run, sorted."""
+        return unpack(self.samples, self.runs)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident bytes of the process. base: before the engine was imported; engine: after it was.
+
+    load: the peak while the model was loaded. run: the peak of the first runs. gpu: of the process on the GPU.
+    """
+
+    base: int
+    engine: int
+    load: int
+    run: int
+    gpu: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.base, self.engine, self.load, self.run, self.gpu or 0) < 0:
+            raise InvalidInput("memory is negative")
+
+    @property
+    def peak(self) -> int:
+        return max(self.load, self.run)
+
+    @property
+    def model(self) -> int:
+        """What the model alone took at the peak, above the process with its engine."""
+        return max(self.peak - self.engine, 0)
+
+
+@dataclass(frozen=True)
+class Start:
+    """One cold start, in seconds. process: Python and edgedl. imported: the engine. load: the model. first: its first run.
+
+    evicted: whether the model file was out of the page cache before.
+    """
+
+    process: float
+    imported: float
+    load: float
+    first: float
+    evicted: bool
+
+    def __post_init__(self) -> None:
+        if min(self.process, self.imported, self.load, self.first) < 0:
+            raise InvalidInput("a start has a negative time")
 
 
 @dataclass(frozen=True)
@@ -88,10 +152,12 @@ class Measured:
     """One subject as it was found.
 
     source: file name or task reference. sha256, size: of the model file (bytes). engine: name and version that ran.
-    inputs: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded`.
-    base_bytes, peak_bytes: resident, before the engine was imported and at the peak of loading and the first runs.
-    rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
-    target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
+    options: of the engine. affinity: the processors that it may run on, none where the system chooses.
+    inputs: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded`; input_sets: how many
+    take turns. import_seconds, load_seconds, first_ns: the engine, the model and its first run.
+    starts: of the mode `cold`. rounds: as many as planned, or fewer where `failure` says why; none where the
+    target gives `figures` in their place. target: where it ran, as in `--target`. machine: the target's own environment,
+    where it is not this machine's.
     """
 
     label: str
@@ -100,21 +166,30 @@ class Measured:
     runtime: str
     device: str
     threads: int | None
+    options: Mapping[str, str] = field(default_factory=dict)
+    affinity: tuple[int, ...] = ()
     sha256: str | None = None
     size: int | None = None
     engine: str | None = None
     inputs: str | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    input_sets: int = 1
+    import_seconds: float | None = None
     load_seconds: float | None = None
     first_ns: int | None = None
-    base_bytes: int | None = None
-    peak_bytes: int | None = None
+    memory: Memory | None = None
+    starts: tuple[Start, ...] = ()
     rounds: tuple[Round, ...] = ()
     failure: Failure | None = None
     target: str = "local"
     machine: Environment | None = None
     figures: tuple[Figure, ...] = ()
     parity: HostParity | None = None
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The largest resident size of the process."""
+        return self.memory.peak if self.memory else None
 
 
 @dataclass(frozen=True)
@@ -186,12 +261,12 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 
 
 def _check_whole(subject: Measured, plan: Plan) -> None:
-    amounts = (subject.size, subject.load_seconds, subject.first_ns, subject.base_bytes, subject.peak_bytes)
+    amounts = (subject.size, subject.import_seconds, subject.load_seconds, subject.first_ns)
     if any(amount is not None and amount < 0 for amount in amounts):
-        raise InvalidInput(f"{subject.label!r} has a negative size, time or memory")
+        raise InvalidInput(f"{subject.label!r} has a negative size or time")
     if subject.figures and not subject.rounds:
         return
     if subject.failure is None and len(subject.rounds) != plan.rounds:
         raise InvalidInput(f"{subject.label!r} has {len(subject.rounds)} rounds, planned were {plan.rounds}")
-    if subject.failure is None and None in (subject.engine, subject.load_seconds, subject.first_ns, subject.peak_bytes):
-        raise InvalidInput(f"{subject.label!r} has rounds but no engine, load_seconds, first_ns or peak_bytes")
+    if subject.failure is None and None in (subject.engine, subject.load_seconds, subject.first_ns, subject.memory):
+        raise InvalidInput(f"{subject.label!r} has rounds but no engine, load_seconds, first_ns or memory")

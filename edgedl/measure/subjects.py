@@ -9,29 +9,48 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.errors import InvalidInput, UnknownName
 from edgedl.measure.plan import Subject
-from edgedl.runtime import Source, format_of, runtimes_for
+from edgedl.runtime import NO_OPTIONS, Options, Source, format_of, runtimes_for
 
 NAMES = {"ort": "ONNX Runtime", "litert": "LiteRT", "torch": "PyTorch"}
 """what people call the built-in engines; a plugin goes by its own name"""
 
 
 def subjects_of(
-    sources: Sequence[Source], runtimes: Sequence[str] = ("auto",), device: str = "cpu", threads: Sequence[int] = (1,)
-) -> list[Subject]:
+    sources: Sequence[Source], runtimes: Sequence[str] = ("auto",), device: str = "cpu", threads: Sequence[int] = (1,),
+    options: Options = NO_OPTIONS, affinity: tuple[int, ...] = (),
+) -> list[Subject]:  # fmt: skip
     """Every (source, engine that loads it, number of threads); the label tells them apart.
 
-    `auto` is the first installed engine of the format. UnknownName for an engine that is not registered; InvalidInput
+    `auto` is the first installed engine of the format. options go to the engines that have them, affinity to all.
+    UnknownName for an option that none of the engines has, or an engine that is not registered; InvalidInput
     where none of those asked for loads a source, or a number of threads is below 1.
     """
     if any(count < 1 for count in threads):
         raise InvalidInput(f"threads={min(threads)}: expected 1 or more")
     paths = [_where(source) for source in sources]
+    pairs = [(source, name) for source in sources for name in engines_for(source, runtimes)]
+    chosen = _options({name for _, name in pairs}, options)
     return [
-        Subject(_label(source, paths, name, count if len(threads) > 1 else None), source, name, device, count)
-        for source in sources
-        for name in engines_for(source, runtimes)
+        Subject(
+            _label(source, paths, name, count if len(threads) > 1 else None),
+            *(source, name, device, count, chosen[name], affinity),
+        )
+        for source, name in pairs
         for count in threads
     ]
+
+
+def _options(names: set[str], given: Options) -> dict[str, Options]:
+    """Engine -> those of the options that it has."""
+    known: dict[str, Options] = (
+        {name: getattr(registry.runtime(name), "options", NO_OPTIONS) for name in names} if given else {}
+    )
+    for option in given:
+        if not any(option in there for there in known.values()):
+            raise UnknownName(
+                f"option of {' or '.join(sorted(names))}", option, {o for there in known.values() for o in there}
+            )
+    return {name: {o: v for o, v in given.items() if o in known[name]} for name in names}
 
 
 def engines_for(source: Source, wanted: Sequence[str]) -> list[str]:

@@ -45,7 +45,7 @@ def summarize(subject: Measured) -> Summary:
         label=subject.label,
         runs=len(pooled),
         median_ns=statistics.median(rounds),
-        cpu_ns=float(np.median([1e9 * r.cpu_seconds / len(r.wall_ns) for r in subject.rounds])),
+        cpu_ns=float(np.median([1e9 * r.cpu_seconds / r.runs for r in subject.rounds])),
         percentiles=tuple(statistics.percentile(pooled, level) for level in LEVELS),
         noise=_noise(round_medians(subject)),
         busy=sum(r.cpu_seconds for r in subject.rounds) * 1e9 / float(pooled.sum(dtype=np.float64)),
@@ -55,7 +55,7 @@ def summarize(subject: Measured) -> Summary:
 
 def arrays(subject: Measured) -> list[Samples]:
     """Wall nanoseconds, one array per round."""
-    return [np.array(r.wall_ns, np.int64) for r in subject.rounds]
+    return [r.wall_ns for r in subject.rounds]
 
 
 def round_medians(subject: Measured) -> Figures:

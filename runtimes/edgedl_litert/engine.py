@@ -17,6 +17,10 @@ _NEWER = re.compile(r"builtin opcode '(\w+)' version '(\d+)'")
 _FLEX = re.compile(rb"Flex[A-Z]\w+")
 
 
+KERNELS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+"""which kernels run -> OpResolverType of the engine"""
+
+
 def engine_module() -> str:
     """`ai_edge_litert` where it is installed, else `tflite_runtime`; Unavailable if neither is."""
     for module in ("ai_edge_litert", "tflite_runtime"):
@@ -31,12 +35,15 @@ def engine_version(module: str) -> str:
     return f"{name} {version(name)}"
 
 
-def open_interpreter(path: Path, threads: int | None) -> Any:
+def open_interpreter(path: Path, threads: int | None, kernels: str = "AUTO") -> Any:
     """An allocated interpreter. InvalidArtifact if the file is no TFLite model, EngineFailed if the engine refuses it."""
     _check_identifier(path)
-    interpreter_class = importlib.import_module(f"{engine_module()}.interpreter").Interpreter
+    module = importlib.import_module(f"{engine_module()}.interpreter")
+    resolver = module.OpResolverType[kernels]
     try:
-        interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+        interpreter = module.Interpreter(
+            model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver
+        )
         interpreter.allocate_tensors()
     except Exception as error:
         if "latbuffer" in str(error):

@@ -11,10 +11,10 @@ import numpy as np
 
 from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidTensor, Unavailable
-from edgedl.runtime import Session, Source, dequantize
+from edgedl.runtime import NO_OPTIONS, Options, Session, Source, dequantize, option_value
 from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl_litert import signatures
-from edgedl_litert.engine import engine_module, engine_version, open_interpreter
+from edgedl_litert.engine import KERNELS, engine_module, engine_version, open_interpreter
 from edgedl_litert.specs import UNNAMED, Binding, bindings
 
 Lock = AbstractContextManager[Any]
@@ -27,11 +27,11 @@ class LitertSession(Session):
     inputs, outputs: by the signature's names and, where there is a manifest, its axis names.
     """
 
-    def __init__(self, source: Source, device: str, threads: int | None) -> None:
+    def __init__(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
         assert isinstance(source, Artifact)
         if device != "cpu":
             raise Unavailable(f"device {device!r} is not here: LiteRT runs on 'cpu' in edgedl")
-        interpreter = open_interpreter(source.path, threads)
+        interpreter = open_interpreter(source.path, threads, option_value(options, "kernels", KERNELS, "xnnpack"))
         inputs, outputs = bindings(interpreter, source.manifest)
         engine = engine_version(engine_module())
         super().__init__(tuple(b.spec for b in inputs), tuple(b.spec for b in outputs), engine, device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgedl.runtime import Session, Source
+from types import MappingProxyType
+
+from edgedl.runtime import NO_OPTIONS, Options, Session, Source
 
 
 class OrtRuntime:
@@ -12,11 +14,19 @@ class OrtRuntime:
     formats = frozenset({"onnx"})
     requires = ("onnxruntime",)
     extra = "ort"
+    options: Options = MappingProxyType(
+        {
+            "spinning": "1 or 0: whether idle threads spin (0 by default where there is one thread)",
+            "optimization": "all (default), extended, basic or none",
+            "execution": "sequential (default) or parallel",
+            "arena": "1 (default) or 0: whether freed memory is kept",
+        }
+    )
 
-    def load(self, source: Source, device: str, threads: int | None) -> Session:
+    def load(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> Session:
         from edgedl_ort.session import OrtSession
 
-        return OrtSession(source, device, threads)
+        return OrtSession(source, device, threads, options)
 
 
 runtime = OrtRuntime()

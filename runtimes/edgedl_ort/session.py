@@ -9,7 +9,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 
 from edgedl.artifact import Artifact, Manifest
 from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor, Unavailable, UnknownName
-from edgedl.runtime import Session, Source
+from edgedl.runtime import NO_OPTIONS, Options, Session, Source, option_value
 from edgedl.spec import Array, Feeds, TensorSpec
 
 PROVIDERS = {
@@ -24,14 +24,25 @@ _DTYPES = {
     "tensor(int32)": "int32", "tensor(int16)": "int16", "tensor(int8)": "int8", "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }  # fmt: skip
+_LEVELS = {
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+_MODES = {
+    "sequential": onnxruntime.ExecutionMode.ORT_SEQUENTIAL,
+    "parallel": onnxruntime.ExecutionMode.ORT_PARALLEL,
+}
+_SWITCH = {"0": False, "1": True}
 
 
 class OrtSession(Session):
     """`InferenceSession.run` checks names, dtypes and shapes itself; edgedl only explains its refusals."""
 
-    def __init__(self, source: Source, device: str, threads: int | None) -> None:
+    def __init__(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
         assert isinstance(source, Artifact)
-        session = _open(source, device, threads)
+        session = _open(source, device, session_options(threads, options))
         super().__init__(
             _specs(session.get_inputs()),
             _specs(session.get_outputs()),
@@ -49,7 +60,7 @@ class OrtSession(Session):
         return dict(zip(names, self._run(names, feeds, None)))  # noqa: B905 - strict costs as much as the rest
 
 
-def _open(source: Artifact, device: str, threads: int | None) -> Any:
+def _open(source: Artifact, device: str, options: Any) -> Any:
     if device not in PROVIDERS:
         raise UnknownName("device", device, PROVIDERS)
     wanted = PROVIDERS[device][0]
@@ -57,18 +68,28 @@ def _open(source: Artifact, device: str, threads: int | None) -> Any:
         raise Unavailable(
             f"device {device!r} is not here: this onnxruntime has no {wanted} (pip install 'edgedl[ort-gpu]')"
         )
-    session = _session(source, device, threads)
+    session = _session(source, device, options)
     if session.get_providers()[0] != wanted:
         raise Unavailable(f"device {device!r} could not be used: onnxruntime fell back to {session.get_providers()[0]}")
     return session
 
 
-def _session(source: Artifact, device: str, threads: int | None) -> Any:
+def session_options(threads: int | None, chosen: Options) -> Any:
+    """onnxruntime.SessionOptions; UnknownName for a value that an option does not have."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what onnxruntime refuses comes as an exception
+    options.graph_optimization_level = option_value(chosen, "optimization", _LEVELS, "all")
+    options.execution_mode = option_value(chosen, "execution", _MODES, "sequential")
+    options.enable_cpu_mem_arena = option_value(chosen, "arena", _SWITCH, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
+    if threads is not None or "spinning" in chosen:
+        spinning = option_value(chosen, "spinning", _SWITCH, "0" if threads == 1 else "1")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    return options
+
+
+def _session(source: Artifact, device: str, options: Any) -> Any:
     try:
         return onnxruntime.InferenceSession(str(source.path), options, providers=list(PROVIDERS[device]))
     except InvalidProtobuf as error:

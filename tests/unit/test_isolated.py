@@ -66,7 +66,7 @@ from edgedl import worker
 class Fake(worker.Worker):
     def load(self, request, _):
         {on_load}
-        return {{"engine": "fake", "device": "cpu", "load_seconds": 0.0, "inputs": [], "outputs": []}}, {{}}
+        return {{"engine": "fake", "device": "cpu", "import_seconds": 0.0, "load_seconds": 0.0, "evicted": False, "inputs": [], "outputs": []}}, {{}}
     def run(self, request, feeds):
         {on_run}
         return {{}}, feeds

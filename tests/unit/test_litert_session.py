@@ -9,7 +9,7 @@ import pytest
 from tflite_models import exported, load, module, quantized, reference, sample, worst
 
 from edgedl.artifact import Artifact, Manifest
-from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact, InvalidTensor, Unavailable
+from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact, InvalidTensor, Unavailable, UnknownName
 from edgedl.runtime import accept
 from edgedl.spec import TensorSpec
 from edgedl_litert import runtime
@@ -26,6 +26,15 @@ def test_engine_and_device():
     session = load(exported("mlp"))
     assert session.engine.startswith(("ai-edge-litert ", "tflite-runtime "))
     assert session.device == "cpu"
+
+
+def test_kernels_can_be_chosen_and_agree():
+    x, path = sample("cnn", 1), exported("cnn")
+    sessions = [runtime.load(Artifact(path), "cpu", 1, {"kernels": kernels}) for kernels in ("xnnpack", "reference")]
+    one, other = (session(x)[0] for session in sessions)
+    assert np.allclose(one, other, atol=1e-5)
+    with pytest.raises(UnknownName, match="unknown value of the option kernels 'fast': expected one of builtin"):
+        runtime.load(Artifact(path), "cpu", 1, {"kernels": "fast"})
 
 
 def test_another_device_is_unavailable():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from click.testing import CliRunner
 from edgedl.artifact import Artifact
 from edgedl.cli.benchmark import command
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
-from edgedl.measure import BenchmarkRecord, InputChoice, Plan, Subject, measure, subjects_of
+from edgedl.measure import BenchmarkRecord, Failure, InputChoice, Plan, Subject, measure, subjects_of
 
 ENGINE = """
 import os, time
+import numpy as np
 from edgedl.errors import Unavailable
 from edgedl.runtime import Session
 from edgedl.spec import TensorSpec
@@ -28,16 +31,21 @@ class FakeSession(Session):
             os.abort()
         if self.what == "hang":
             time.sleep(60)
+        if self.what == "nan":
+            return {"y": feeds["x"] * np.nan}
         return {"y": feeds["x"] * 2}
 
 class Fake:
     name, formats, requires, extra = "fake", frozenset({"onnx"}), (), "fake"
-    def load(self, source, device, threads):
+    options = {"speed": "fast or slow"}
+    def load(self, source, device, threads, options=None):
         if device != "cpu":
             raise Unavailable(f"device {device!r} is not here")
         if source.path.read_text() == "refuse":
             raise ValueError("no such operator: Foo")
-        return FakeSession(source.path.read_text(), device)
+        session = FakeSession(source.path.read_text(), device)
+        session.engine += f" {dict(options or {})} {sorted(os.sched_getaffinity(0))}" if options else ""
+        return session
 
 runtime = Fake()
 """
@@ -76,7 +84,8 @@ def test_every_subject_gets_its_share_of_every_round(engine: Path) -> None:
     for subject in made.finished:
         assert [len(r.wall_ns) for r in subject.rounds] == [2] * 6
         assert (subject.engine, subject.inputs, subject.input_shapes) == ("fake 1.0", "seeded", {"x": (1, 2)})
-        assert (subject.peak_bytes or 0) >= (subject.base_bytes or 0) > 0
+        assert subject.memory
+        assert 0 < subject.memory.base <= subject.memory.engine <= subject.memory.peak
     assert len(made.finished) == 4
     for turn in range(6):
         assert {subject.rounds[turn].position for subject in made.subjects} == {0, 1, 2, 3}
@@ -90,15 +99,54 @@ def test_the_order_is_random_and_repeats_with_the_seed(engine: Path) -> None:
 
 
 def test_crash_hang_and_refusal_are_told_and_the_others_finish(engine: Path) -> None:
-    models = [_model(engine, f"{what}.onnx", what) for what in ("crash", "hang", "refuse", "ok")]
+    models = [_model(engine, f"{what}.onnx", what) for what in ("crash", "hang", "refuse", "nan", "ok")]
     plan = Plan(runs=6, seconds=0, rounds=6, warmup_runs=1, warmup_seconds=0, timeout=3)
     made = _measure(models, plan)
     said = [subject.failure.message if subject.failure else "" for subject in made.subjects]
     assert "crashed with SIGABRT" in said[0]
     assert "took more than 3 s" in said[1]
     assert "no such operator: Foo" in said[2]
+    assert said[3] == "fake 1.0 gave NaN in the output 'y'"
     assert [subject.source for subject in made.finished] == ["ok.onnx"]
     assert BenchmarkRecord.from_json(made.to_json(), "x") == made
+
+
+def test_throughput_runs_all_streams_at_once(engine: Path) -> None:
+    plan = replace(PLAN, mode="throughput", streams=2)
+    (subject,) = _measure([_model(engine, "a.onnx")], plan).finished
+    assert [r.runs for r in subject.rounds] == [4] * 6
+    assert all(r.seconds > 0 and r.seconds >= r.wall_ns[-1] / 1e9 for r in subject.rounds)
+
+
+def test_every_cold_round_is_a_start_in_a_new_process(engine: Path) -> None:
+    made = _measure([_model(engine, "a.onnx"), _model(engine, "crash.onnx", "crash")], replace(PLAN, mode="cold"))
+    (subject,) = made.finished
+    assert len(subject.starts) == 6
+    for start, taken in zip(subject.starts, subject.rounds, strict=True):
+        assert start.evicted
+        assert start.process > 0
+        assert taken.wall_ns.tolist() == [round(1e9 * (start.imported + start.load + start.first))]
+    assert "crashed with SIGABRT" in (made.subjects[1].failure or Failure("", "")).message
+
+
+def test_sustained_subjects_come_one_after_the_other(engine: Path) -> None:
+    models = [_model(engine, "a.onnx"), _model(engine, "b.onnx")]
+    first, second = _measure(models, replace(PLAN, mode="sustained")).finished
+    assert first.rounds[-1].at < second.rounds[0].at
+    assert [r.at for r in first.rounds] == sorted(r.at for r in first.rounds)
+
+
+def test_options_and_affinity_reach_the_engine_and_the_record(engine: Path) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    subjects = subjects_of([_model(engine, "a.onnx")], ["fake"], options={"speed": "slow"}, affinity=(cpu,))
+    (subject,) = measure(subjects, InputChoice(subjects), PLAN, lambda done, total: None).finished
+    assert subject.engine == f"fake 1.0 {{'speed': 'slow'}} [{cpu}]"
+    assert (subject.options, subject.affinity) == ({"speed": "slow"}, (cpu,))
+
+
+def test_an_unknown_option_is_refused(engine: Path) -> None:
+    with pytest.raises(UnknownName, match=r"unknown option of fake 'sped'.*did you mean 'speed'"):
+        subjects_of([_model(engine, "a.onnx")], ["fake"], options={"sped": "slow"})
 
 
 def test_progress_counts_every_turn(engine: Path) -> None:
@@ -188,7 +236,7 @@ def test_an_interrupted_command_leaves_nothing(engine: Path, monkeypatch: pytest
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgedl.measure.harness._Runner.round", interrupt)
+    monkeypatch.setattr("edgedl.measure.runner.Runner.round", interrupt)
     before = set(engine.iterdir()) | {engine / "m.onnx"}
     _cli(engine, "-o", str(engine / "record.json"))
     assert set(engine.iterdir()) == before

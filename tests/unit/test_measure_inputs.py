@@ -33,6 +33,21 @@ def test_golden_vectors_are_cut_to_one_row_on_every_axis_of_the_batch(tmp_path: 
     assert found.feeds["state"].tolist() == [[0], [4]]
 
 
+def test_every_golden_row_takes_its_turn(tmp_path: Path) -> None:
+    subject = _subject(tmp_path / "a.onnx", _golden())
+    found = InputChoice([subject])(subject, OPEN)
+    assert [feeds["x"][0, 0] for feeds in found.sets] == [0, 3, 6, 9]
+    assert [feeds["state"].tolist() for feeds in found.sets] == [[[n], [n + 4]] for n in range(4)]
+    pairs = InputChoice([subject], batch=2)(subject, OPEN)
+    assert [feeds["x"][:, 0].tolist() for feeds in pairs.sets] == [[0, 3], [6, 9]]
+
+
+def test_large_inputs_take_fewer_turns(tmp_path: Path) -> None:
+    subject = _subject(tmp_path / "a.onnx", {"x": np.zeros((4, 3_000_000), np.float32)})
+    found = InputChoice([subject])(subject, (TensorSpec("x", ("batch", 3_000_000), "float32"),))
+    assert len(found.sets) == 2
+
+
 def test_a_batch_beyond_the_golden_rows_repeats_them(tmp_path: Path) -> None:
     subject = _subject(tmp_path / "a.onnx", _golden())
     found = InputChoice([subject], batch=6)(subject, OPEN)
@@ -106,4 +121,4 @@ def test_a_task_brings_its_own_inputs(tmp_path: Path) -> None:
     )
     subject = Subject("t", TaskReference(f"{source}:task"), "torch")
     found = InputChoice([subject])(subject, (TensorSpec("x", ("batch", 3), "float32"),))
-    assert (found.kind, found.feeds["x"].tolist()) == ("task", [[7, 7, 7]])
+    assert (found.kind, found.feeds["x"].tolist(), len(found.sets)) == ("task", [[7, 7, 7]], 2)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_measure_samples import failed, measured, record, rounds
 
 from edgedl.errors import InvalidInput
-from edgedl.measure import BenchmarkRecord, Measured, Plan, verdict, warnings
+from edgedl.measure import BenchmarkRecord, Measured, Plan, Round, verdict, warnings
+from edgedl.measure.samples import unpack
 from edgedl.report import build, render
 
 RECORD = record(measured("a.onnx", 10), measured("b.tflite", 30, input_shapes=None), failed("c.onnx"))
@@ -34,7 +35,8 @@ def test_a_record_survives_json() -> None:
 
 
 def test_json_keeps_every_sample_and_tells_the_figures() -> None:
-    assert DATA["subjects"][0]["rounds"][3]["wall_ns"] == list(RECORD.subjects[0].rounds[3].wall_ns)
+    told = DATA["subjects"][0]["rounds"][3]
+    assert unpack(told["samples"], told["runs"]).tolist() == list(RECORD.subjects[0].rounds[3].wall_ns)
     summary = RECORD.summaries[0]
     assert summary and DATA["summary"][0]["median_ns"]["value"] == summary.median_ns.value
     assert DATA["summary"][0]["percentiles"][2] == {"level": 0.99, "needed": 662, "value": None, "bound": None}
@@ -47,8 +49,8 @@ def test_json_keeps_every_sample_and_tells_the_figures() -> None:
         ("", "not JSON"),
         ("[1]", "a list, expected kind 'edgedl-benchmark'"),
         ('{"kind": "other"}', "kind 'other', expected 'edgedl-benchmark'"),
-        ('{"kind": "edgedl-benchmark", "schema_version": 0}', "schema version 0, expected 1: measure again"),
-        ('{"kind": "edgedl-benchmark", "schema_version": 1}', "record has no 'subjects'"),
+        ('{"kind": "edgedl-benchmark", "schema_version": 1}', "schema version 1, expected 2: measure again"),
+        ('{"kind": "edgedl-benchmark", "schema_version": 2}', "record has no 'subjects'"),
         ("[" * 100_000, "not JSON"),
     ],
 )
@@ -128,10 +130,13 @@ def test_verdicts_say_faster_slower_or_neither() -> None:
 
 def test_what_two_processes_of_one_file_may_differ_by_is_no_difference() -> None:
     base = measured("a.onnx", 100)
-    shifted = tuple(replace(r, wall_ns=tuple(int(1.015 * ns) for ns in r.wall_ns)) for r in base.rounds)
-    assert verdict(replace(base, rounds=shifted), base).startswith("no difference could be seen")
-    farther = tuple(replace(r, wall_ns=tuple(int(1.04 * ns) for ns in r.wall_ns)) for r in base.rounds)
-    assert "is 1.040x slower than" in verdict(replace(base, rounds=farther), base)
+    assert verdict(_slower(base, 1.015), base).startswith("no difference could be seen")
+    assert "is 1.040x slower than" in verdict(_slower(base, 1.04), base)
+
+
+def _slower(subject: Measured, factor: float) -> Measured:
+    slowed = [Round.of(0, (factor * r.wall_ns).astype(int), r.cpu_seconds, 0) for r in subject.rounds]
+    return replace(subject, rounds=tuple(slowed))
 
 
 def _busy(subject: Measured, share: float) -> Measured:

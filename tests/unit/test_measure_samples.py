@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgedl.measure import BenchmarkRecord, Environment, Failure, Measured, Plan, Round
+from edgedl.measure import BenchmarkRecord, Environment, Failure, Measured, Memory, Plan, Round
 
 PLAN = Plan(runs=400, seconds=0.1, rounds=20)
 ENVIRONMENT = Environment(
@@ -27,7 +27,7 @@ def rounds(
     own = np.random.default_rng(hash((microseconds, seed)) % 2**32)
     level = 1000 * microseconds * shared * own.lognormal(0, noise, count)
     samples = (level[:, None] * own.lognormal(0, 0.01, (count, runs))).astype(int)
-    return tuple(Round(0, tuple(map(int, row)), float(row.sum()) / 1e9, 0) for row in samples)
+    return tuple(Round.of(0, row, float(row.sum()) / 1e9, 0, at=0.1 * n, seconds=0.1) for n, row in enumerate(samples))
 
 
 def measured(source: str, microseconds: float, /, threads: int = 1, **changes: object) -> Measured:
@@ -36,8 +36,9 @@ def measured(source: str, microseconds: float, /, threads: int = 1, **changes: o
     runtime, engine = ENGINES[fmt]
     figures: dict[str, object] = {
         "label": f"{source} in {runtime}", "source": source, "format": fmt, "runtime": runtime, "device": "cpu",
-        "threads": threads, "engine": engine, "inputs": "golden", "input_shapes": {"x": (1, 8)}, "load_seconds": 0.01,
-        "first_ns": 90_000, "base_bytes": 20_000_000, "peak_bytes": 50_000_000, "rounds": rounds(microseconds),
+        "threads": threads, "engine": engine, "inputs": "golden", "input_shapes": {"x": (1, 8)}, "import_seconds": 0.1,
+        "load_seconds": 0.01, "first_ns": 90_000, "memory": Memory(20_000_000, 40_000_000, 50_000_000, 48_000_000),
+        "rounds": rounds(microseconds),
     }  # fmt: skip
     return Measured(**{**figures, **changes})  # type: ignore[arg-type]
 

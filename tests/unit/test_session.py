@@ -169,6 +169,21 @@ def test_load_refuses(digits_onnx: edgedl.Artifact) -> None:
         edgedl.load(digits_onnx, device="gpu")
 
 
+def test_engine_options_are_set_or_refused(digits_onnx: edgedl.Artifact) -> None:
+    options = {"optimization": "none", "spinning": "1", "execution": "sequential", "arena": "0"}
+    inputs, expected = digits_onnx.golden()
+    with edgedl.load(digits_onnx, threads=1, options=options) as session:
+        told = session._session.get_session_options()  # type: ignore[attr-defined]
+        assert told.graph_optimization_level.name == "ORT_DISABLE_ALL"
+        assert not told.enable_cpu_mem_arena
+        assert told.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+        assert np.allclose(session.run(inputs)["logits"], expected["logits"], atol=1e-4)
+    with pytest.raises(UnknownName, match="unknown option of ort 'optimisation': .*did you mean 'optimization'"):
+        edgedl.load(digits_onnx, options={"optimisation": "all"})
+    with pytest.raises(UnknownName, match="unknown value of the option arena 'yes': expected one of 0, 1"):
+        edgedl.load(digits_onnx, options={"arena": "yes"})
+
+
 @pytest.mark.parametrize("batch", [1, 3, 40])
 def test_run_from_several_threads(digits_onnx: edgedl.Artifact, batch: int) -> None:
     session = edgedl.load(digits_onnx, threads=1)
