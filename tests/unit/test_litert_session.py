@@ -29,7 +29,7 @@ def test_engine_and_device():
 
 
 def test_kernels_can_be_chosen_and_agree():
-    x, path = sample("cnn", 1), exported("cnn")
+    x, path = sample("cnn", 2), exported("cnn")
     sessions = [runtime.load(Artifact(path), "cpu", 1, {"kernels": kernels}) for kernels in ("xnnpack", "reference")]
     one, other = (session(x)[0] for session in sessions)
     assert np.allclose(one, other, atol=1e-5)

@@ -178,7 +178,7 @@ def test_engine_options_are_set_or_refused(digits_onnx: edgedl.Artifact) -> None
         assert not told.enable_cpu_mem_arena
         assert told.get_session_config_entry("session.intra_op.allow_spinning") == "1"
         assert np.allclose(session.run(inputs)["logits"], expected["logits"], atol=1e-4)
-    with pytest.raises(UnknownName, match="unknown option of ort 'optimisation': .*did you mean 'optimization'"):
+    with pytest.raises(UnknownName, match=r"unknown option of ort 'optimisation': .*did you mean 'optimization'"):
         edgedl.load(digits_onnx, options={"optimisation": "all"})
     with pytest.raises(UnknownName, match="unknown value of the option arena 'yes': expected one of 0, 1"):
         edgedl.load(digits_onnx, options={"arena": "yes"})
