@@ -137,11 +137,25 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """One line of the byte ledger: the constants of one dtype that operators of one type read.
+
+    count: bytes of them all. weights: bytes of those with two axes or more that are longer than 1: scales and biases are left out.
+    """
+
+    operator: str
+    dtype: str
+    count: int
+    weights: int
+
+
+@dataclass(frozen=True)
 class Description:
     """What is in a model file.
 
     operators: count by type. parameters: number of weights. macs: multiply-accumulates of one run at the written
     shapes (dynamic axes count as 1), or None where an operator's cost is unknown. bytes_by_dtype: stored weights.
+    ledger: where the bytes of the constants are, the most first.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -151,6 +165,7 @@ class Description:
     macs: int | None
     bytes_by_dtype: Mapping[str, int]
     opset: int | None = None
+    ledger: tuple[Stored, ...] = ()
 
 
 class Exporter(Protocol):

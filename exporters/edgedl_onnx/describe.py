@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import onnx
 
 from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Description
+from edgedl.ledger import ledger
 from edgedl.spec import TensorSpec
 from edgedl_onnx.graph import read
 
@@ -43,6 +44,7 @@ def _describe(model: onnx.ModelProto) -> Description:
         sum(macs.values()) if (macs := macs_by_operator(model)) is not None else None,
         _bytes(model),
         opset,
+        ledger(_constants(model)),
     )
 
 
@@ -66,13 +68,33 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 def _bytes(model: onnx.ModelProto) -> dict[str, int]:
     counted: Counter[str] = Counter()
     for tensor in model.graph.initializer:
-        bits = (
-            4
-            if _dtype(tensor.data_type) in ("int4", "uint4")
-            else 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        )
-        counted[_dtype(tensor.data_type)] += math.ceil(math.prod(tensor.dims) * bits / 8)
+        counted[_dtype(tensor.data_type)] += _size(tensor)
     return dict(counted)
+
+
+def _size(tensor: onnx.TensorProto) -> int:
+    four = _dtype(tensor.data_type) in ("int4", "uint4")
+    bits: int = 4 if four else 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return -(-math.prod(map(int, tensor.dims)) * bits // 8)
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, str, int, int]]:
+    """(operator, dtype, bytes, axes longer than 1) of every initializer; the operator is the first to compute with it, after what widens it."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:  # in the order of computation
+        if node.input and constant.issuperset(name for name in node.input if name):
+            constant.update(node.output)
+    reader: dict[str, str] = {}
+    for node in reversed(model.graph.node):
+        for name in node.input:
+            passed_on = next((reader[out] for out in node.output if out in reader), "unused")
+            reader[name] = passed_on if constant.issuperset(node.output) else node.op_type
+    for tensor in model.graph.initializer:
+        yield reader.get(tensor.name, "unused"), _dtype(tensor.data_type), _size(tensor), _rank(tensor.dims)
+
+
+def _rank(dims: Sequence[int]) -> int:
+    return sum(length > 1 for length in dims)
 
 
 def shapes_of(model: onnx.ModelProto) -> Shapes:

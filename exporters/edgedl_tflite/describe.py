@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Description
+from edgedl.ledger import ledger
 from edgedl.spec import Quantization, TensorSpec
 from edgedl_tflite import flatbuffer, loops, names
 from edgedl_tflite.check import read_checked
@@ -36,6 +37,7 @@ def describe(path: Path) -> Description:
             sum(_elements(t, d) for t, d in weights),
             macs(model),
             _bytes_by_dtype(weights),
+            ledger=ledger(_constants(model)),
         )
     except InvalidArtifact:
         raise
@@ -186,6 +188,28 @@ def _bytes_by_dtype(weights: list[tuple[Any, Any]]) -> dict[str, int]:
     for tensor, data in weights:
         total[flatbuffer.TYPE_NAMES[tensor.type]] += len(data)
     return dict(total)
+
+
+def _constants(model: Any) -> Iterator[tuple[str, str, int, int]]:
+    """(operator, dtype, bytes, axes longer than 1) of every constant that is a weight; the operator is the first that computes with it."""
+    reader = _readers(model)
+    for tensor, data in weight_tensors(model):
+        rank = sum(length > 1 for length in flatbuffer.shape_of(tensor))
+        yield reader.get(tensor.buffer, "unused"), flatbuffer.TYPE_NAMES[tensor.type], len(data), rank
+
+
+def _readers(model: Any) -> dict[int, str]:
+    """Buffer -> the name of the first operator that reads it, after a DEQUANTIZE that only widens it."""
+    found: dict[int, str] = {}
+    for graph in reversed(model.subgraphs):
+        widened: dict[int, str] = {}
+        for operator in reversed(graph.operators or []):
+            outputs, name = flatbuffer.numbers(operator.outputs), flatbuffer.operator_name(model, operator)
+            if name == "DEQUANTIZE":
+                name = next((widened[index] for index in outputs if index in widened), name)
+            for index in (i for i in flatbuffer.numbers(operator.inputs) if i >= 0):
+                found[graph.tensors[index].buffer] = widened[index] = name
+    return found
 
 
 def _shape(graph: Any, index: int) -> tuple[int, ...]:
