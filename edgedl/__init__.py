@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Artifact", "Axis", "QuantizationOptions", "Recipe", "Score", "Session", "Task", "TaskReference",
+    "Artifact", "Axis", "Engine", "Loop", "QuantizationOptions", "Recipe", "Score", "Session", "Stage", "Task", "TaskReference",
     "benchmark", "export", "load", "optimize", "quantize", "train",
 ]  # fmt: skip
 _HOME = {
     "Artifact": "artifact:Artifact",
     "Axis": "spec:Axis",
+    "Engine": "engine:Engine",
+    "Loop": "loop:Loop",
     "QuantizationOptions": "exporter:QuantizationOptions",
     "Recipe": "recipe:Recipe",
     "Score": "task:Score",
     "Session": "runtime:Session",
+    "Stage": "loop:Stage",
     "Task": "task:Task",
     "TaskReference": "reference:TaskReference",
     "benchmark": "measure:measure",

@@ -74,3 +74,7 @@ class EngineFailed(EdgedlError):
 
 class GateFailed(EdgedlError):
     """An artifact that was built and not proven."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, with a sentence about what was kept; no EdgedlError, so that nothing takes it for a failure."""

@@ -71,9 +71,18 @@ def _flush(path: Path) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds all of it or what it held before."""
-    with staging(path.parent) as folder:
-        (folder / path.name).write_bytes(data)
-        publish(folder, path.parent)
+    write_files(path.parent, {path.name: data})
+
+
+def write_files(target: Path, files: dict[str, bytes]) -> None:
+    """Write several files by name; OutputExists, and none of them changed, where the disk is full or refuses."""
+    with staging(target) as folder:
+        try:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+        except OSError as error:
+            raise OutputExists(f"cannot write {name} into {target}: {error.strerror}; nothing was changed") from error
+        publish(folder, target)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ class Task:
     calibration: real inputs for ranges and for parity, as many as there are; a batch each.
     evaluate: the score of a predict function on held-out data.
     synthetic: the example inputs are seeded noise.
-    fit: trains the module in place, `(module, seed, progress)`, and returns it.
+    fit: trains the module in place, `(module, seed, progress)`, and returns it; an edgedl.Loop can be interrupted and resumed.
     """
 
     name: str

@@ -1,17 +1,26 @@
-"""Training a task through its own `fit`."""
+"""Training a task through its own `fit`: weights, and a page that says what came of it."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
 
 from edgedl import weights
-from edgedl.errors import InvalidInput
+from edgedl.checkpoint import EVERY, Checkpoint
+from edgedl.engine import Engine, is_helper
+from edgedl.errors import EdgedlError, GateFailed, Interrupted, InvalidInput, InvalidReference
 from edgedl.exporting import Subject, eager, resolve
-from edgedl.files import output_folder, refuse_existing
+from edgedl.files import output_folder, refuse_existing, write_files
+from edgedl.loop import Fitted, Loop
+from edgedl.measure.energy import meter
+from edgedl.measure.environment import environment
 from edgedl.program import program_of
-from edgedl.task import Progress, Score
+from edgedl.report.training import pages
+from edgedl.source_lines import described
+from edgedl.task import Progress, Score, Task
+from edgedl.training_record import TrainingRecord, curve, result
 
 
 def train(
@@ -21,21 +30,87 @@ def train(
     seed: int = 0,
     force: bool = False,
     progress: Progress = lambda done, total: None,
+    engine: Engine | None = None,
+    checkpoint_every: float = EVERY,
+    grid: float | None = None,
 ) -> tuple[Path, Score | None]:
-    """Train, and write `out/NAME.safetensors`; returns its path and the score on held-out data, where the task has one.
+    """Train, and write `out/NAME.safetensors` and `out/NAME.training.json`, `.html` and `.md`.
 
-    InvalidInput if the task has no `fit`.
+    Returns the path of the weights and the score on held-out data, where the task has one. A `fit` that is a Loop runs on
+    `engine`, keeps `out/NAME.checkpoint` while it runs, and goes on from there after an interruption; any other one
+    computes where it likes and begins anew. checkpoint_every: seconds. grid: grams of CO2 per kWh of electricity.
+    InvalidInput if the task has no `fit` or the engine cannot be given to it; GateFailed if the training diverges.
     """
     resolved, _ = resolve(task)
-    if resolved.fit is None:
-        raise InvalidInput(
-            f"{resolved.name} cannot be trained: its Task has no fit; give trained weights with --weights"
-        )
+    engine = engine or Engine()
+    _check(resolved, engine)
     path = output_folder(Path(out)) / f"{resolved.name}.safetensors"
-    if not force:
+    checkpoint = Checkpoint(path.with_suffix(".checkpoint"), f"seed {seed}, {resolved.fit}", checkpoint_every)
+    if force:
+        checkpoint.remove()
+    else:
         refuse_existing(path)
-    torch.manual_seed(seed)
-    module = resolved.fit(resolved.model(), seed, progress)
-    score = resolved.evaluate(eager(program_of(resolved, module))) if resolved.evaluate else None
-    weights.save(module, path)
+    try:
+        with meter(engine.chosen()) as reading:
+            fitted = _fit(resolved, seed, progress, engine, checkpoint)
+    except (EdgedlError, KeyboardInterrupt) as error:
+        if is_helper():
+            return path, None  # the first process tells
+        raise _told(error, checkpoint) from error
+    if is_helper():
+        return path, None
+    score = resolved.evaluate(eager(program_of(resolved, fitted.module))) if resolved.evaluate else None
+    record = TrainingRecord(
+        resolved.name, resolved.description, resolved.licence, seed, _words(resolved), engine, fitted.device,
+        sum(parameter.numel() for parameter in fitted.module.parameters()), len(fitted.losses), fitted.seconds, fitted.resumed,
+        curve(fitted.losses), environment(), result(score), reading.energy, reading.reason, grid,
+    )  # fmt: skip
+    write_files(path.parent, {path.name: weights.encode(fitted.module), **pages(record)})
+    checkpoint.remove()
     return path, score
+
+
+def _check(task: Task, engine: Engine) -> None:
+    if task.fit is None:
+        raise InvalidInput(f"{task.name} cannot be trained: its Task has no fit; give trained weights with --weights")
+    if engine != Engine() and not isinstance(task.fit, Loop):
+        raise InvalidInput(
+            f"the fit of {task.name} is a function, which computes where it likes: device, precision, devices and strategy "
+            "are for a fit that is an edgedl.Loop"
+        )
+
+
+def _fit(task: Task, seed: int, progress: Progress, engine: Engine, checkpoint: Checkpoint) -> Fitted:
+    torch.manual_seed(seed)
+    module, began = task.model(), time.monotonic()
+    if isinstance(task.fit, Loop):
+        return task.fit.run(module, seed, progress, engine, checkpoint)
+    assert task.fit
+    try:
+        module = task.fit(module, seed, progress)
+    except EdgedlError:
+        raise
+    except Exception as error:
+        raise InvalidReference(f"the fit of {task.name!r} raised: {described(error)}") from error
+    _check_finite(module)
+    return Fitted(module, (), time.monotonic() - began, 0, "cpu")
+
+
+def _check_finite(module: torch.nn.Module) -> None:
+    for name, tensor in module.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise GateFailed(f"training diverged: the weights {name!r} are not finite; lower the learning rate")
+
+
+def _told(error: BaseException, checkpoint: Checkpoint) -> BaseException:
+    """An interruption says where the same command goes on."""
+    kept = checkpoint.saved
+    if not isinstance(error, KeyboardInterrupt) or kept is None:
+        return error
+    return Interrupted(
+        f"interrupted: the same command goes on from step {kept.done} of {kept.total} ({checkpoint.path})"
+    )
+
+
+def _words(task: Task) -> str:
+    return str(task.fit) if isinstance(task.fit, Loop) else "the task's own function"

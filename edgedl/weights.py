@@ -42,11 +42,15 @@ def _with_aliases(state: dict[str, torch.Tensor], wanted: Mapping[str, torch.Ten
 
 def save(module: torch.nn.Module, path: Path) -> None:
     """Write the module's weights as safetensors, whole or not at all."""
-    from safetensors.torch import save as encode
+    write_atomic(path, encode(module))
 
-    write_atomic(
-        path, encode({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()})
-    )
+
+def encode(module: torch.nn.Module) -> bytes:
+    """The module's weights as the bytes of a safetensors file."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    return bytes(to_bytes(tensors))
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -34,7 +34,8 @@ VERBS = {
 """verb -> its line in `edgedl --help`: the list is printed without importing a verb"""
 
 EXTRAS = {
-    "torch": "all", "safetensors": "all", "sklearn": "train", "PIL": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
+    "torch": "all", "safetensors": "all", "sklearn": "train",
+    "lightning_fabric": "train", "PIL": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort", "litert_torch": "tflite", "ai_edge_quantizer": "tflite", "ai_edge_litert": "litert",
 }  # fmt: skip
 """module -> the extra that installs it"""
@@ -99,8 +100,9 @@ def _run(words: list[str], debug: bool) -> int:
     except click.ClickException as error:
         click.echo(f"edgedl: {error.format_message()}{_help_of(error)}", err=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: nothing half-written was left behind", err=True)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        told = str(stop.__cause__ or stop)
+        click.echo(told or "interrupted: nothing half-written was left behind", err=True)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,6 +38,12 @@ def page(title: str, body: str, after: str = "") -> str:
     )
 
 
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """(what, value) as a list of definitions."""
+    listed = "".join(f"<div><dt>{html.escape(n)}</dt><dd>{html.escape(v)}</dd></div>" for n, v in pairs)
+    return f"<dl>{listed}</dl>"
+
+
 def _body(report: Report) -> str:
     palette = Palette.of(report.rows)
     return "".join(
@@ -109,9 +115,8 @@ def _sentences(title: str, sentences: Sequence[str], kind: str = "") -> str:
 def _facts(report: Report) -> str:
     if report.record is None:
         return ""
-    facts = environment_facts(report.record)
-    listed = "".join(f"<div><dt>{html.escape(n)}</dt><dd>{html.escape(v)}</dd></div>" for n, v in facts)
-    return f"<h2>Environment</h2><dl>{listed}</dl>" + _sentences("Method", method(report))
+    there = facts(environment_facts(report.record.environment))
+    return f"<h2>Environment</h2>{there}" + _sentences("Method", method(report))
 
 
 def _raw(report: Report) -> str:

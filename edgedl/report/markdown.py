@@ -18,7 +18,7 @@ def render(report: Report) -> str:
     parts = [f"# {escape(report.title)}", f"**{escape(report.choice.sentence)}**", _table(report.rows)]
     parts += _section("Compared", report.comparisons) + _section("Warnings", report.warnings)
     if report.record:
-        facts = [f"{name}: {value}" for name, value in environment_facts(report.record)]
+        facts = [f"{name}: {value}" for name, value in environment_facts(report.record.environment)]
         parts += _section("Environment", facts) + _section("Method", method(report))
     return "\n\n".join(parts) + "\n"
 

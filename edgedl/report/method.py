@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgedl.measure import BenchmarkRecord
+from edgedl.measure.environment import Environment
 from edgedl.measure.summary import PROCESS_SPREAD
 from edgedl.report import units
 from edgedl.report.build import Report
@@ -15,9 +15,8 @@ _INPUTS = {
 }
 
 
-def environment_facts(record: BenchmarkRecord) -> list[tuple[str, str]]:
+def environment_facts(there: Environment) -> list[tuple[str, str]]:
     """(what, value), without what could not be read."""
-    there = record.environment
     facts = [
         ("Processor", f"{there.cpu}, {there.cores} cores"),
         ("Instructions", ", ".join(there.flags)),

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgedl.errors import Unavailable
 from edgedl.spec import Array
-from edgedl.task import Predict, Score
+from edgedl.task import Predict, Progress, Score
 
 LICENCE = "CC BY 4.0"
 HELD_OUT = 0.25
@@ -42,6 +42,12 @@ def load() -> tuple[Split, Split]:
         images, data.target.astype(np.int64), test_size=HELD_OUT, stratify=data.target, random_state=0
     )
     return Split(parts[0], parts[2]), Split(parts[1], parts[3])
+
+
+def training(progress: Progress) -> tuple[Array, Array]:
+    """(images, labels) of the training part."""
+    part = load()[0]
+    return part.images, part.labels
 
 
 def calibration() -> list[dict[str, Array]]:

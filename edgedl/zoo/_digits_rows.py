@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from edgedl.spec import Array
 from edgedl.task import Predict, Progress, Score
 from edgedl.zoo import _digits_data as digits
 from edgedl.zoo._split import Split, as_batches, hits
-from edgedl.zoo._supervised import fit_classifier
+from edgedl.zoo._supervised import classifier
 
 LICENCE = digits.LICENCE
 
@@ -33,6 +31,9 @@ def accuracy(predict: Predict) -> Score:
     return hits(predict, "rows", load()[1])
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
-    training = load()[0]
-    return fit_classifier(module, training.inputs, training.labels, epochs=30, seed=seed, progress=progress)
+def training(progress: Progress) -> tuple[Array, Array]:
+    part = load()[0]
+    return part.inputs, part.labels
+
+
+fit = classifier(training, epochs=30)

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
+from edgedl.loop import Loop, Stage
 from edgedl.spec import Array
 from edgedl.task import Predict, Progress, Score, Task
 from edgedl.zoo import _digits_data as digits
 from edgedl.zoo._split import as_batches
-from edgedl.zoo._supervised import fit_by
 
 NORMAL = 5
 """Digits below it are normal."""
@@ -55,17 +55,16 @@ def auc(predict: Predict) -> Score:
     return Score("AUC", float(np.mean(samples)), samples=tuple(map(float, samples)))
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
-    normal = torch.from_numpy(load()[0])
+def training(progress: Progress) -> tuple[Array]:
+    return (load()[0],)
 
-    def loss(rows: torch.Tensor) -> torch.Tensor:
-        return mse_loss(module(normal[rows]), normal[rows])
 
-    return fit_by(module, loss, len(normal), epochs=60, seed=seed, progress=progress, batch=32)
+def error(module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    return mse_loss(module(pixels), pixels)
 
 
 def task() -> Task:
     return Task(
-        "anomaly", model, example, {"pixels": {0: "batch"}}, ("redrawn",), calibration, auc, fit,
-        "anomaly detection: autoencoder on 8x8 handwritten digits", digits.LICENCE,
+        "anomaly", model, example, {"pixels": {0: "batch"}}, ("redrawn",), calibration, auc,
+        Loop((Stage(error, training, epochs=60, batch=32),)), "anomaly detection: autoencoder on 8x8 handwritten digits", digits.LICENCE,
     )  # fmt: skip

@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgedl.spec import Array
 from edgedl.task import Progress, Task
 from edgedl.zoo import _cells_data as data
 from edgedl.zoo._separable import convolution, separable
-from edgedl.zoo._supervised import fit_classifier
+from edgedl.zoo._supervised import classifier
 
 
 class CellsMobileNet(nn.Module):
@@ -31,14 +32,14 @@ class CellsMobileNet(nn.Module):
         return logits
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+def training(progress: Progress) -> tuple[Array, Array]:
     data.BCCD.folder(progress)
-    training = data.load()[0]
-    return fit_classifier(module, training.inputs, training.labels, epochs=15, seed=seed, progress=progress)
+    part = data.load()[0]
+    return part.inputs, part.labels
 
 
 def task() -> Task:
     return Task(
         "cells_mobilenet", CellsMobileNet, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration,
-        data.accuracy, fit, "MobileNet on photos of blood cells", data.LICENCE,
+        data.accuracy, classifier(training, epochs=15), "MobileNet on photos of blood cells", data.LICENCE,
     )  # fmt: skip

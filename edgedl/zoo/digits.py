@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgedl.task import Progress, Task
+from edgedl.task import Task
 from edgedl.zoo import _digits_data as data
-from edgedl.zoo._supervised import fit_classifier
+from edgedl.zoo._supervised import classifier
 
 
 class DigitsCNN(nn.Module):
@@ -34,13 +34,8 @@ class DigitsCNN(nn.Module):
         return logits
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
-    training = data.load()[0]
-    return fit_classifier(module, training.images, training.labels, epochs=15, seed=seed, progress=progress)
-
-
 def task() -> Task:
     return Task(
-        "digits", DigitsCNN, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration, data.accuracy, fit,
-        "CNN on 8x8 handwritten digits", data.LICENCE,
+        "digits", DigitsCNN, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration, data.accuracy,
+        classifier(data.training, epochs=15), "CNN on 8x8 handwritten digits", data.LICENCE,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from edgedl.zoo._logmel import RATE, log_mel
 from edgedl.zoo._separable import convolution, separable
 from edgedl.zoo._speech_data import Recording
 from edgedl.zoo._split import Split, as_batches, hits
-from edgedl.zoo._supervised import fit_classifier
+from edgedl.zoo._supervised import classifier
 
 
 class KeywordsDSCNN(nn.Module):
@@ -75,14 +75,14 @@ def accuracy(predict: Predict) -> Score:
     return hits(predict, "spectrum", load()[1])
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+def training(progress: Progress) -> tuple[Array, Array]:
     data.SPOKEN.folder(progress)
-    training = load()[0]
-    return fit_classifier(module, training.inputs, training.labels, epochs=10, seed=seed, progress=progress)
+    part = load()[0]
+    return part.inputs, part.labels
 
 
 def task() -> Task:
     return Task(
-        "keywords", KeywordsDSCNN, example, {"spectrum": {0: "batch"}}, ("logits",), calibration, accuracy, fit,
-        "keyword spotting: DS-CNN on spoken digits", data.LICENCE,
+        "keywords", KeywordsDSCNN, example, {"spectrum": {0: "batch"}}, ("logits",), calibration, accuracy,
+        classifier(training, epochs=10), "keyword spotting: DS-CNN on spoken digits", data.LICENCE,
     )  # fmt: skip

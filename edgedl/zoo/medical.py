@@ -14,13 +14,14 @@ import functools
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from edgedl.errors import Unavailable
+from edgedl.loop import Loop, Stage
 from edgedl.spec import Array
 from edgedl.task import Predict, Progress, Score, Task
 from edgedl.zoo._split import Split, as_batches, hits
-from edgedl.zoo._supervised import fit_by
+from edgedl.zoo._supervised import error
 
 LICENCE = "CC BY 4.0"
 MEASUREMENTS = 30
@@ -78,41 +79,33 @@ def accuracy(predict: Predict) -> Score:
     return hits(predict, "measurements", load()[1])
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
-    training, total = load()[0], sum(EPOCHS)
-    backbone = module.get_submodule("backbone")
-    x, y = torch.from_numpy(training.inputs), torch.from_numpy(training.labels)
+def training(progress: Progress) -> tuple[Array, Array]:
+    part = load()[0]
+    return part.inputs, part.labels
 
-    def diagnosis(rows: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(module(x[rows]), y[rows])
 
-    def part(number: int) -> Progress:
-        before, own = sum(EPOCHS[:number]), EPOCHS[number]
-        return lambda done, steps: progress(steps // own * before + done, steps // own * total)
+def restorer(module: nn.Module) -> nn.Module:
+    """The backbone under a decoder that is thrown away."""
+    return nn.Sequential(module.get_submodule("backbone"), nn.Linear(32, MEASUREMENTS))
 
-    pretrain(backbone, x, seed, part(0))
-    backbone.requires_grad_(False)
-    fit_by(module, diagnosis, len(x), epochs=EPOCHS[1], seed=seed, progress=part(1), learning_rate=0.01, batch=32)
-    backbone.requires_grad_(True)
-    return fit_by(
-        module, diagnosis, len(x), epochs=EPOCHS[2], seed=seed, progress=part(2), learning_rate=1e-3, batch=32
+
+def restoration(module: nn.Module, measurements: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Blotted measurements are restored from the others; the diagnosis is not looked at."""
+    kept = torch.rand_like(measurements) > BLOTTED
+    return mse_loss(module(measurements * kept), measurements)
+
+
+FIT = Loop(
+    (
+        Stage(restoration, training, EPOCHS[0], batch=32, subject=restorer),
+        Stage(error, training, EPOCHS[1], learning_rate=0.01, batch=32, frozen=("backbone",)),
+        Stage(error, training, EPOCHS[2], learning_rate=1e-3, batch=32),
     )
-
-
-def pretrain(backbone: nn.Module, x: torch.Tensor, seed: int, progress: Progress) -> None:
-    """Restore blotted measurements from the others, through a decoder that is thrown away."""
-    generator = torch.Generator().manual_seed(seed)
-    whole = nn.Sequential(backbone, nn.Linear(32, MEASUREMENTS))
-
-    def restoration(rows: torch.Tensor) -> torch.Tensor:
-        kept = torch.rand(x[rows].shape, generator=generator) > BLOTTED
-        return mse_loss(whole(x[rows] * kept), x[rows])
-
-    fit_by(whole, restoration, len(x), epochs=EPOCHS[0], seed=seed, progress=progress, batch=32)
+)
 
 
 def task() -> Task:
     return Task(
-        "medical", Medical, example, {"measurements": {0: "batch"}}, ("logits",), calibration, accuracy, fit,
+        "medical", Medical, example, {"measurements": {0: "batch"}}, ("logits",), calibration, accuracy, FIT,
         "transfer learning: breast cancer from measurements", LICENCE,
     )  # fmt: skip

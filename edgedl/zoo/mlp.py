@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgedl.task import Progress, Task
+from edgedl.task import Task
 from edgedl.zoo import _digits_data as data
-from edgedl.zoo._supervised import fit_classifier
+from edgedl.zoo._supervised import classifier
 
 
 def model() -> nn.Module:
@@ -16,13 +16,8 @@ def model() -> nn.Module:
     )
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
-    training = data.load()[0]
-    return fit_classifier(module, training.images, training.labels, epochs=30, seed=seed, progress=progress)
-
-
 def task() -> Task:
     return Task(
-        "mlp", model, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration, data.accuracy, fit,
-        "multilayer perceptron on 8x8 handwritten digits", data.LICENCE,
+        "mlp", model, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration, data.accuracy,
+        classifier(data.training, epochs=30), "multilayer perceptron on 8x8 handwritten digits", data.LICENCE,
     )  # fmt: skip

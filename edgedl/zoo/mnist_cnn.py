@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgedl.spec import Array
 from edgedl.task import Progress, Task
 from edgedl.zoo import _mnist_data as data
-from edgedl.zoo._supervised import fit_classifier
+from edgedl.zoo._supervised import classifier
 
 
 def convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Sequential:
@@ -36,14 +37,14 @@ class MnistCNN(nn.Module):
         return logits
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+def training(progress: Progress) -> tuple[Array, Array]:
     data.fetch(progress)
-    training = data.load()[0]
-    return fit_classifier(module, training.inputs, training.labels, epochs=6, seed=seed, progress=progress)
+    part = data.load()[0]
+    return part.inputs, part.labels
 
 
 def task() -> Task:
     return Task(
-        "mnist_cnn", MnistCNN, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration, data.accuracy, fit,
-        "CNN on 28x28 handwritten digits", data.LICENCE,
+        "mnist_cnn", MnistCNN, data.example, {"image": {0: "batch"}}, ("logits",), data.calibration, data.accuracy,
+        classifier(training, epochs=6), "CNN on 28x28 handwritten digits", data.LICENCE,
     )  # fmt: skip

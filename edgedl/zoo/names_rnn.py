@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from edgedl.spec import Axis
+from edgedl.spec import Array, Axis
 from edgedl.task import Progress, Task
 from edgedl.zoo import _names_data as data
-from edgedl.zoo._supervised import fit_by
+from edgedl.zoo._supervised import classifier
 
 
 class NamesRNN(nn.Module):
@@ -40,19 +39,14 @@ def last_of(characters: torch.Tensor) -> torch.Tensor:
     return last.unsqueeze(-1)
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+def training(progress: Progress) -> tuple[Array, Array]:
     data.NAMES.folder(progress)
-    training = data.load()[0]
-    x, y = torch.from_numpy(training.inputs), torch.from_numpy(training.labels)
-
-    def loss(rows: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(module(x[rows]), y[rows])
-
-    return fit_by(module, loss, len(x), epochs=12, seed=seed, progress=progress, clip=1.0)
+    part = data.load()[0]
+    return part.inputs, part.labels
 
 
 def task() -> Task:
     return Task(
         "names_rnn", NamesRNN, data.example, {"characters": {0: "batch", 1: Axis("length", 2, data.LENGTH)}}, ("logits",),
-        data.calibration, data.accuracy, fit, "Elman RNN: the language of a surname", data.LICENCE,
+        data.calibration, data.accuracy, classifier(training, epochs=12, clip=1.0), "Elman RNN: the language of a surname", data.LICENCE,
     )  # fmt: skip

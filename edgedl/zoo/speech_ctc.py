@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.functional import ctc_loss
 
+from edgedl.loop import Loop, Stage
 from edgedl.spec import Array, Axis
 from edgedl.task import Predict, Progress, Score, Task
 from edgedl.zoo import _speech_data as data
@@ -25,7 +26,6 @@ from edgedl.zoo._ctc import BLANK, greedy
 from edgedl.zoo._logmel import BANDS, FRAME, HOP, log_mel
 from edgedl.zoo._speech_data import Recording
 from edgedl.zoo._split import as_batches
-from edgedl.zoo._supervised import fit_by
 
 STEPS = 80
 """Of two frames, 32 ms, each."""
@@ -115,25 +115,21 @@ def exact(predict: Predict) -> Score:
     return Score("exact sequences", float(np.mean(right)), samples=tuple(right))
 
 
-def fit(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+def training(progress: Progress) -> tuple[Array, Array, Array]:
     data.SPOKEN.folder(progress)
-    return fit_sequences(module, load()[0], seed, progress)
+    part = load()[0]
+    return part.spectra, part.labels, part.lengths
 
 
-def fit_sequences(module: nn.Module, training: Sequences, seed: int, progress: Progress, epochs: int = 9) -> nn.Module:
-    """CTC loss on sequences, all of STEPS steps."""
-    x, y, lengths = (torch.from_numpy(part) for part in (training.spectra, training.labels, training.lengths))
-
-    def loss(rows: torch.Tensor) -> torch.Tensor:
-        scores = module(x[rows]).log_softmax(2).transpose(0, 1)
-        steps = torch.full((len(rows),), len(scores))
-        return ctc_loss(scores, y[rows], steps, lengths[rows], blank=BLANK)
-
-    return fit_by(module, loss, len(x), epochs=epochs, seed=seed, progress=progress, batch=32, clip=1.0)
+def error(module: nn.Module, spectra: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """CTC loss of sequences that are all of STEPS steps."""
+    scores = module(spectra).log_softmax(2).transpose(0, 1)
+    steps = torch.full((len(labels),), len(scores))
+    return ctc_loss(scores, labels, steps, lengths, blank=BLANK)
 
 
 def task() -> Task:
     return Task(
-        "speech_ctc", SpeechCTC, example, {"spectrum": {0: Axis("batch", 1, 4), 1: Axis("steps", 4, STEPS)}}, ("logits",),
-        calibration, exact, fit, "CTC speech recognition: sequences of spoken digits", data.LICENCE,
+        "speech_ctc", SpeechCTC, example, {"spectrum": {0: Axis("batch", 1, 4), 1: Axis("steps", 4, STEPS)}}, ("logits",), calibration, exact,
+        Loop((Stage(error, training, epochs=9, batch=32, clip=1.0),)), "CTC speech recognition: sequences of spoken digits", data.LICENCE,
     )  # fmt: skip

@@ -29,10 +29,10 @@ POINTS = PROJECT["project"]["entry-points"]
 FAMILIES = {"exporters": "edgedl.exporters", "runtimes": "edgedl.runtimes"}
 HEAVY = {
     "torch", "onnx", "onnxruntime", "onnxscript", "onnx_ir", "ai_edge_litert", "ai_edge_quantizer", "litert_torch",
-    "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm",
+    "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm", "lightning_fabric",
 }  # fmt: skip
 PUBLIC = [
-    "Artifact", "Axis", "QuantizationOptions", "Recipe", "Score", "Session", "Task", "TaskReference",
+    "Artifact", "Axis", "Engine", "Loop", "QuantizationOptions", "Recipe", "Score", "Session", "Stage", "Task", "TaskReference",
     "benchmark", "export", "load", "optimize", "quantize", "train",
 ]  # fmt: skip
 
