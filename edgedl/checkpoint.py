@@ -43,7 +43,6 @@ class Checkpoint:
     path: Path
     identity: str
     every: float = EVERY
-    saved: Position | None = None
     _next: float = field(default=0.0, init=False)
 
     def load(self) -> Position | None:
@@ -53,7 +52,7 @@ class Checkpoint:
             return None
         try:
             held = torch.load(self.path, map_location="cpu", weights_only=True)
-            identity, self.saved = str(held.pop("identity")), Position(**held)
+            identity, position = str(held.pop("identity")), Position(**held)
         except Exception as error:
             raise InvalidInput(f"{self.path} is no checkpoint of edgedl or is damaged: --force begins anew") from error
         if identity != self.identity:
@@ -61,7 +60,7 @@ class Checkpoint:
                 f"{self.path} belongs to another training ({identity}; this one is {self.identity}): "
                 "--force begins anew, another -o keeps both"
             )
-        return self.saved
+        return position
 
     def due(self) -> bool:
         return time.monotonic() >= self._next
@@ -72,12 +71,10 @@ class Checkpoint:
         fields = {key: getattr(position, key) for key in Position.__dataclass_fields__}
         torch.save({"identity": self.identity, **fields}, buffer)
         write_atomic(self.path, buffer.getvalue())
-        self.saved = position
         self._wait(time.monotonic() - began)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-        self.saved = None
 
     def _wait(self, took: float) -> None:
         self._next = time.monotonic() + (max(self.every, SHARE * took) if self.every else 0.0)

@@ -104,8 +104,8 @@ def _check_finite(module: torch.nn.Module) -> None:
 
 def _told(error: BaseException, checkpoint: Checkpoint) -> BaseException:
     """An interruption says where the same command goes on."""
-    kept = checkpoint.saved
-    if not isinstance(error, KeyboardInterrupt) or kept is None:
+    kept = checkpoint.load() if isinstance(error, KeyboardInterrupt) else None
+    if kept is None:
         return error
     return Interrupted(
         f"interrupted: the same command goes on from step {kept.done} of {kept.total} ({checkpoint.path})"
