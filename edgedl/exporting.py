@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from edgedl import registry
+from edgedl import registry, weights
 from edgedl.adapter import Direct
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Program
-from edgedl.files import output_folder, refuse_existing, sha256, staging
+from edgedl.files import output_folder, refuse_existing, staging
 from edgedl.program import program_of
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES, Scheme
@@ -83,7 +83,7 @@ def resolve(task: Subject) -> tuple[Task, dict[str, Any]]:
 
 
 def _digest(reference: TaskReference) -> str | None:
-    return sha256(Path(reference.weights)) if reference.weights and Path(reference.weights).is_file() else None
+    return weights.digest(Path(reference.weights)) if reference.weights else None
 
 
 def left_by(path: Path, reference: TaskReference) -> Artifact | None:

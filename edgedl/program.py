@@ -96,17 +96,17 @@ def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False)
     """The program of a task; runs the module once. InvalidReference, with the user's line, if that raises."""
     axes = axes_of(task)
     inputs = resize(plain(task.example_inputs()), axes, tracing_lengths(axes))
-    module = _frozen(module)
+    module = shared_copy(module).eval()
     names = _output_names(task, named_tensors(_try_out(task.name, module, inputs)))
     outputs = _distinct(names, inputs)
     return Program(task.name, FlatOutputs(module).eval(), inputs, outputs, axes, channels_last, task.signatures)
 
 
-def _frozen(module: torch.nn.Module) -> torch.nn.Module:
-    """The module in eval mode, as a copy that shares the parameters: the user's own keeps its mode and its buffers."""
+def shared_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy that shares the parameters: the user's own module keeps its mode and its buffers."""
     tensors = (value for part in module.modules() for value in (*part._parameters.values(), *vars(part).values()))
     shared = {id(tensor): tensor for tensor in tensors if isinstance(tensor, torch.Tensor)}
-    return copy.deepcopy(module, shared).eval()
+    return copy.deepcopy(module, shared)
 
 
 def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def _beside(reference: TaskReference, source: Artifact) -> TaskReference:
 
 def _found(file: str, origin: Path, *folders: Path) -> str:
     candidates = [Path(file), origin / file, *(folder / Path(file).name for folder in folders)]
-    return next((str(path) for path in candidates if path.is_file()), file)
+    return next((str(path) for path in candidates if path.exists()), file)
 
 
 def _reference(source: Artifact, task: Task | None, given: Calibration | None) -> Any:

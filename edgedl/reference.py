@@ -39,7 +39,7 @@ SEED = 0
 class TaskReference:
     """A task in words, as a manifest or another process can hold it.
 
-    text: one of the forms above. weights: a safetensors file or a torch checkpoint.
+    text: one of the forms above. weights: a safetensors file, a torch checkpoint, or the folder of a pruned model.
     inputs, dynamic, shapes: the texts of `--input`, `--dynamic` and `--shape`.
     """
 
@@ -81,9 +81,7 @@ def _make(task: Task, weights: str | None) -> torch.nn.Module:
         raise
     except (Exception, SystemExit) as error:
         raise InvalidReference(f"the model of {task.name!r} could not be made: {described(error)}") from error
-    if weights is not None:
-        checkpoints.load_into(module, Path(weights))
-    return module
+    return checkpoints.loaded(module, Path(weights)) if weights is not None else module
 
 
 def _find(text: str, inputs: tuple[str, ...]) -> Task:

@@ -1,4 +1,4 @@
-"""Loading weights without running code: safetensors, or a torch checkpoint under `weights_only`."""
+"""Loading weights without running code: safetensors, a torch checkpoint under `weights_only`, or a pruned model's folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,29 @@ from typing import Any
 import torch
 
 from edgedl.errors import InvalidInput
-from edgedl.files import write_atomic
+from edgedl.files import sha256, write_atomic
 
 _TORCH = (".pt", ".pth", ".ckpt", ".bin")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def loaded(module: torch.nn.Module, path: Path) -> torch.nn.Module:
+    """The module with the weights; pruned first, in a copy, where `path` is the folder of a pruned model."""
+    if path.is_dir():
+        from edgedl.pruning import saved
+
+        return saved.load_into(module, path)
+    load_into(module, path)
+    return module
+
+
+def digest(path: Path) -> str | None:
+    """SHA-256 of the weights at `path`, None where there are none."""
+    if path.is_dir():
+        from edgedl.pruning import saved
+
+        return saved.digest(path)
+    return sha256(path) if path.is_file() else None
 
 
 def load_into(module: torch.nn.Module, path: Path) -> None:

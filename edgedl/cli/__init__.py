@@ -37,6 +37,7 @@ EXTRAS = {
     "torch": "all", "safetensors": "all", "sklearn": "train",
     "lightning_fabric": "train", "PIL": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort", "litert_torch": "tflite", "ai_edge_quantizer": "tflite", "ai_edge_litert": "litert",
+    "torch_pruning": "prune",
 }  # fmt: skip
 """module -> the extra that installs it"""
 

@@ -24,8 +24,9 @@ target = click.option(
     "--target", default="local", show_default=True, metavar="NAME[:DETAIL]", help="Where it runs; see: edgedl targets."
 )
 weights = click.option(
-    "--weights", metavar="FILE", help="Trained weights: .safetensors, or a torch checkpoint of plain tensors."
-)
+    "--weights", metavar="PATH",
+    help="Trained weights: .safetensors, a torch checkpoint of plain tensors, or the folder that edgedl prune wrote.",
+)  # fmt: skip
 inputs = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
     help="An input of a bare nn.Module, in the order of forward, as x=1x3x64x64:float32 or tokens=1x16:int64:0..999.",

@@ -29,7 +29,7 @@ POINTS = PROJECT["project"]["entry-points"]
 FAMILIES = {"exporters": "edgedl.exporters", "runtimes": "edgedl.runtimes"}
 HEAVY = {
     "torch", "onnx", "onnxruntime", "onnxscript", "onnx_ir", "ai_edge_litert", "ai_edge_quantizer", "litert_torch",
-    "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm", "lightning_fabric",
+    "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm", "lightning_fabric", "torch_pruning",
 }  # fmt: skip
 PUBLIC = [
     "Artifact", "Axis", "Engine", "Loop", "QuantizationOptions", "Recipe", "Score", "Session", "Stage", "Task", "TaskReference",
