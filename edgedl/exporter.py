@@ -12,6 +12,7 @@ import numpy as np
 from edgedl.errors import InvalidInput, UnknownName, Unsupported
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec
+from edgedl.workload import Workload
 
 if TYPE_CHECKING:
     import torch
@@ -208,6 +209,9 @@ class Exporter(Protocol):
 
     def describe(self, path: Path) -> Description:
         """What is in the file; InvalidArtifact if it is not of this format."""
+
+    def workload(self, path: Path) -> Workload:
+        """What one run has to compute; InvalidArtifact if it is not of this format."""
 
     def intermediates(self, path: Path, feeds: Feeds) -> Iterable[tuple[str, Array]]:
         """Run the file and give every intermediate tensor as real numbers, in the order of computation."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, Layer, Program, QuantizationOptions
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
+from edgedl.workload import Workload
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,11 @@ class OnnxExporter:
         from edgedl_onnx.describe import describe
 
         return describe(path)
+
+    def workload(self, path: Path) -> Workload:
+        from edgedl_onnx.workload import workload
+
+        return workload(path)
 
     def intermediates(self, path: Path, feeds: Feeds) -> Iterable[tuple[str, Array]]:
         from edgedl_onnx.intermediates import intermediates

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgedl.exporter import DEFAULT_OPTIONS
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
+from edgedl.workload import Workload
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +70,11 @@ class TfliteExporter:
         from edgedl_tflite.describe import describe
 
         return describe(path)
+
+    def workload(self, path: Path) -> Workload:
+        from edgedl_tflite.workload import workload
+
+        return workload(path)
 
     def intermediates(self, path: Path, feeds: Feeds) -> Iterator[tuple[str, Array]]:
         from edgedl_tflite.intermediates import intermediates

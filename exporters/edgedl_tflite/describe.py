@@ -212,7 +212,7 @@ def _readers(model: Any) -> dict[int, str]:
     return found
 
 
-def _shape(graph: Any, index: int) -> tuple[int, ...]:
+def shape(graph: Any, index: int) -> tuple[int, ...]:
     """The written shape, with a dynamic axis as 1."""
     tensor = graph.tensors[index]
     written = flatbuffer.shape_of(tensor)
@@ -222,27 +222,27 @@ def _shape(graph: Any, index: int) -> tuple[int, ...]:
 
 def _convolution(graph: Any, operator: Any) -> int:
     """Every output value sums one filter: [out, height, width, in]."""
-    return prod(_shape(graph, operator.outputs[0])) * prod(_shape(graph, operator.inputs[1])[1:])
+    return prod(shape(graph, operator.outputs[0])) * prod(shape(graph, operator.inputs[1])[1:])
 
 
 def _depthwise(graph: Any, operator: Any) -> int:
     """Every output value sums one channel's filter: [1, height, width, out]."""
-    return prod(_shape(graph, operator.outputs[0])) * prod(_shape(graph, operator.inputs[1])[1:3])
+    return prod(shape(graph, operator.outputs[0])) * prod(shape(graph, operator.inputs[1])[1:3])
 
 
 def _transposed(graph: Any, operator: Any) -> int:
     """Every input value is spread over one filter: [out, height, width, in]."""
-    filters = _shape(graph, operator.inputs[1])
-    return prod(_shape(graph, operator.inputs[2])) * prod(filters[:3])
+    filters = shape(graph, operator.inputs[1])
+    return prod(shape(graph, operator.inputs[2])) * prod(filters[:3])
 
 
 def _fully_connected(graph: Any, operator: Any) -> int:
-    return prod(_shape(graph, operator.outputs[0])) * _shape(graph, operator.inputs[1])[-1]
+    return prod(shape(graph, operator.outputs[0])) * shape(graph, operator.inputs[1])[-1]
 
 
 def _batch_matmul(graph: Any, operator: Any) -> int:
-    inner = _shape(graph, operator.inputs[0])[-2 if getattr(operator.builtinOptions, "adjX", False) else -1]
-    return prod(_shape(graph, operator.outputs[0])) * inner
+    inner = shape(graph, operator.inputs[0])[-2 if getattr(operator.builtinOptions, "adjX", False) else -1]
+    return prod(shape(graph, operator.outputs[0])) * inner
 
 
 _COSTS: dict[int, Callable[[Any, Any], int]] = {

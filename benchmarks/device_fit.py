@@ -1,0 +1,82 @@
+"""Fitting latencies: seconds = the sum of coefficient x feature, coefficients not negative, relative errors squared.
+
+Devices of one group (engine and precision) share a profile of coefficients, each with a scale of its own; the fit of a
+device is drawn towards its scaled profile, which is what keeps a fit to fifteen networks from bending to each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import nnls
+
+from edgedl.workload import Workload
+
+Figures = npt.NDArray[np.float64]
+Rows = Mapping[str, float]
+"""network -> seconds"""
+PULL = 0.1
+"""weight of the profile: one relative error of 1 in a coefficient counts as so many in a latency"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """rows: device -> its measurements. networks: the workload of each. features: what is fitted. family: of a network."""
+
+    rows: Mapping[str, Rows]
+    networks: Mapping[str, Workload]
+    features: tuple[str, ...]
+    family: Callable[[str], str]
+
+    def matrix(self, names: list[str]) -> Figures:
+        """Features scaled so that a coefficient is nanoseconds per unit."""
+        return np.array([[self.networks[n].features()[f] * 1e-9 for f in self.features] for n in names])
+
+
+def profile(group: Group, without: set[str]) -> Figures:
+    """Coefficients that all devices share up to a factor, by alternating between the two."""
+    kept = {device: {n: s for n, s in rows.items() if n not in without} for device, rows in group.rows.items()}
+    kept = {device: rows for device, rows in kept.items() if rows}
+    x = [group.matrix(list(rows)) for rows in kept.values()]
+    y = [np.array(list(rows.values())) for rows in kept.values()]
+    scales = [float(np.median(seconds)) for seconds in y]
+    for _ in range(15):
+        stacked = np.concatenate([s * a / b[:, None] for s, a, b in zip(scales, x, y, strict=True)])
+        shared, _ = nnls(stacked, np.ones(len(stacked)))
+        scales = [float(np.exp(np.median(np.log(b / (a @ shared))))) for a, b in zip(x, y, strict=True)]
+    return np.asarray(shared)
+
+
+def fit(group: Group, rows: Rows, shared: Figures) -> Figures:
+    """Nanoseconds per unit of each feature, for one device."""
+    x, y = group.matrix(list(rows)), np.array(list(rows.values()))
+    prior = shared * np.exp(np.median(np.log(y / (x @ shared))))
+    used = prior > 0
+    pull = np.sqrt(PULL) * np.diag(1 / prior[used])
+    rows_and_pulls = np.vstack([x[:, used] / y[:, None], pull])
+    coefficients = np.zeros(len(prior))
+    coefficients[used], _ = nnls(rows_and_pulls, np.concatenate([np.ones(len(y)), np.full(used.sum(), np.sqrt(PULL))]))
+    return coefficients
+
+
+def left_out(group: Group, part: Callable[[str], str]) -> dict[str, Figures]:
+    """device -> measured / predicted of every network, each predicted without the networks of its part."""
+    names = sorted({name for rows in group.rows.values() for name in rows})
+    ratios: dict[str, list[float]] = {device: [] for device in group.rows}
+    for one in sorted({part(name) for name in names}):
+        away = {name for name in names if part(name) == one}
+        shared = profile(group, away)
+        for device, rows in group.rows.items():
+            kept, tested = ({n: s for n, s in rows.items() if (n in away) is side} for side in (False, True))
+            if len(kept) >= 3 and tested:
+                predicted = group.matrix(list(tested)) @ fit(group, kept, shared)
+                ratios[device] += list(np.array(list(tested.values())) / predicted)
+    return {device: np.array(found) for device, found in ratios.items()}
+
+
+def off(ratios: Figures) -> float:
+    """The median relative error of the predictions."""
+    return float(np.median(np.abs(1 / ratios - 1))) if len(ratios) else float("nan")

@@ -1,0 +1,276 @@
+"""Fits and validates the models of predicted devices on published measurements, and writes edgedl/predict/devices.json.
+
+    EDGEDL_DATA=... python benchmarks/predicted_devices.py [--write]
+
+Reads $EDGEDL_DATA/devices/{mlperf_inference,mlperf_tiny,ncnn}.csv. Prints, for each device, engine and precision, the median
+relative error on a network left out and on a family left out, that of the energy, and what one board differed by between
+two rounds of the same benchmark. A model that misses an unseen family by more than 25 % (median) is not written.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import device_fit
+import device_networks
+import numpy as np
+from device_fit import Group, Rows
+
+from edgedl.predict.models import DeviceModel, Power
+
+WORST = 0.25
+OUTPUT = Path(__file__).parent.parent / "edgedl" / "predict" / "devices.json"
+CPU = (
+    "convolution", "convolution_3x3", "pointwise", "depthwise", "dense", "elements", "nonlinear", "layers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Device:
+    """name, title: edgedl's. key: how the published rows are found."""
+
+    name: str
+    title: str
+    key: str
+
+
+BOARDS = (
+    Device("raspberry-pi-4", "Raspberry Pi 4 (Cortex-A72, 1.5 GHz)", "rpi4coral-fan.on"),
+    Device("jetson-agx-xavier", "Jetson AGX Xavier, CPU (Carmel)", "xavier-power.0-fan.cool"),
+    Device("rk3399", "Rockchip RK3399 (Cortex-A72, A53)", "firefly"),
+)
+"""MLPerf Inference, submitted by Krai"""
+NCNN = (
+    Device("raspberry-pi-4", "Raspberry Pi 4 (Cortex-A72, 1.8 GHz)", "Raspberry Pi 4 Model B"),
+    Device("raspberry-pi-3", "Raspberry Pi 3 B+ (Cortex-A53, 1.4 GHz)", "Raspberry Pi 3 Model B+"),
+    Device("jetson-nano", "Jetson Nano, CPU (Cortex-A57)", "NVIDIA Jetson Nano"),
+    Device("jetson-orin-nano", "Jetson Orin Nano, CPU (Cortex-A78AE)", "NVIDIA Jetson Orin Nano"),
+    Device("jetson-agx-orin", "Jetson AGX Orin, CPU (Cortex-A78AE)", "NVIDIA Jetson AGX Orin"),
+    Device("jetson-agx-xavier", "Jetson AGX Xavier, CPU (Carmel)", "NVIDIA Jetson AGX Xavier"),
+    Device("jetson-tx2-nx", "Jetson TX2 NX, CPU (Denver 2, Cortex-A57)", "NVIDIA Jetson TX2 NX"),
+    Device("rk3399", "Rockchip RK3399 (Cortex-A72, A53)", "Rockchip RK3399"),
+    Device("rk3566", "Rockchip RK3566 (Cortex-A55, 1.8 GHz)", "OrangePicm4, Rockchip Rk3566"),
+    Device("rk3588", "Rockchip RK3588 (Cortex-A76, A55)", "Rockchip RK3588 (Quad Core"),
+    Device("radxa-zero-3w", "Radxa Zero 3W (Cortex-A55, 1.4 GHz)", "Radxa Zero 3W"),
+    Device("snapdragon-410", "Snapdragon 410 (Cortex-A53, 1.2 GHz)", "Qualcomm MSM8916"),
+    Device("snapdragon-660", "Snapdragon 660 (Kryo 260)", "Qualcomm SDM660"),
+    Device("snapdragon-835", "Snapdragon 835 (Kryo 280)", "Qualcomm MSM8998"),
+    Device("snapdragon-855", "Snapdragon 855+ (Kryo 485)", "Qualcomm SM8150-AC"),
+    Device("snapdragon-8-gen-2", "Snapdragon 8 Gen 2", "Qualcomm SM8550-AB"),
+    Device("kirin-970", "Kirin 970 (Cortex-A73, A53)", "Kirin 970"),
+    Device("dimensity-9300", "Dimensity 9300 (Cortex-X4, A720)", "MediaTek Dimensity 9300"),
+)
+MICRO = (
+    Device("cortex-m4", "STM32L4R5 (Cortex-M4, 120 MHz)", "NUCLEO_L4R5ZI"),
+    Device("cortex-m7", "STM32H7A3 (Cortex-M7, 280 MHz)", "NUCLEO_H7A3ZI_Q"),
+    Device("cortex-m33", "STM32U575 (Cortex-M33, 160 MHz)", "NUCLEO_U575ZI_Q"),
+)
+"""MLPerf Tiny v1.2, submitted by STMicroelectronics"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of one device, engine, precision and number of threads. watts: network -> (watts, joules of a run)."""
+
+    device: Device
+    engine: str
+    precision: str
+    threads: int | None
+    source: str
+    rows: Rows
+    watts: Mapping[str, tuple[float, float]]
+
+
+def table(name: str) -> list[dict[str, str]]:
+    folder = os.environ.get("EDGEDL_DATA") or sys.exit("EDGEDL_DATA: set it to the folder that has devices/*.csv")
+    with (Path(folder) / "devices" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def mlperf(networks: Mapping[str, object], round_: str = "v1.1") -> Iterator[Measured]:
+    """Krai's boards with TFLite. Watts at the wall were published of v1.0 for the Pi and of both for the Xavier."""
+    rows = [row for row in table("mlperf_inference") if row["org"] == "Krai" and row["valid"] == "True"]
+    for device in BOARDS:
+        own = [row for row in rows if row["system"].startswith(f"{device.key}-tflite")]
+        for precision in ("int8", "fp32"):
+            chosen = [row for row in own if _network(row)[1] == precision and _network(row)[0] in networks]
+            latest = [row for row in chosen if row["source"].endswith(round_)]
+            seconds = {_network(row)[0]: float(row["p50_ms"]) * 1e-3 for row in latest}
+            watts = {
+                _network(r)[0]: (float(r["watts_wall"]), float(r["energy_mJ_wall"]) * 1e-3)
+                for r in chosen
+                if r["watts_wall"]
+            }
+            engine = "TFLite " + latest[0]["system"].split("tflite-")[1].split("-")[0].removeprefix("v")
+            yield Measured(device, engine, precision, None, latest[0]["url"], seconds, watts)
+
+
+def _network(row: Mapping[str, str]) -> tuple[str, str]:
+    """(name, precision) of an MLPerf model."""
+    name = row["model"]
+    for ending, precision in {
+        "-non-quantized": "fp32",
+        "-quantized": "int8",
+        "_float": "fp32",
+        "_uint8": "int8",
+    }.items():
+        if name.endswith(ending):
+            return name.removesuffix(ending), precision
+    return name, ""
+
+
+def ncnn(networks: Mapping[str, object]) -> Iterator[Measured]:
+    """Every ARM device of ncnn's tables with 1, 2 or 4 threads; those that edgedl does not name help the profile."""
+    found: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in table("ncnn"):
+        if (
+            row["engine"] == "ncnn cpu"
+            and row["precision"] != "int8"
+            and row["model"] in networks
+            and row["threads"] in ("1", "2", "4")
+        ):
+            found[row["device"], row["threads"], row["precision"]].append(row)
+    for (key, threads, _), rows in found.items():
+        if len(rows) >= 9 and any(word in key for word in _ARM):
+            device = next((d for d in NCNN if key.startswith(d.key)), Device("", key, key))
+            seconds = {row["model"]: float(row["latency_min_ms"]) * 1e-3 for row in rows}
+            yield Measured(device, "ncnn", "fp32", int(threads), rows[0]["url"], seconds, {})
+
+
+_ARM = (
+    "Cortex",
+    "Kyro",
+    "Kirin",
+    "Jetson",
+    "Kunpeng",
+    "KunPeng",
+    "Phytium",
+    "Apple",
+    "(13-inch",
+    "OrangePi",
+    "RK",
+    "Rockchip",
+)
+
+
+def micro(networks: Mapping[str, object]) -> Iterator[Measured]:
+    rows = [
+        row for row in table("mlperf_tiny") if row["org"] == "STMicroelectronics" and row["source"].endswith("v1.2")
+    ]
+    for device in MICRO:
+        own = [row for row in rows if row["system"] == device.key and row["bench"] in networks]
+        seconds = {r["bench"]: float(r["latency_ms"]) * 1e-3 for r in own if r["kind"] == "performance"}
+        joules = {
+            r["bench"]: (float(r["energy_uJ"]) * 1e-6, float(r["latency_ms"]) * 1e-3) for r in own if r["energy_uJ"]
+        }
+        watts = {name: (energy / took, energy) for name, (energy, took) in joules.items()}
+        yield Measured(device, "X-CUBE-AI", "int8", 1, own[0]["url"], seconds, watts)
+
+
+def family(name: str) -> str:
+    """Networks of one design: an unseen family leaves all of them out."""
+    same = {
+        "mobilenet": "v1", "vww": "v1", "mobilenet_v2": "v2", "mnasnet": "v2", "mobilenet_v3": "v3", "efficientnet_b0": "v3",
+        "resnet18": "resnet", "resnet50": "resnet",
+    }  # fmt: skip
+    known = ("mobilenet-v1", "mobilenet-v2", "mobilenet-v3", "efficientnet-lite")
+    return same.get(name) or next((k for k in known if name.startswith(k)), name)
+
+
+def power(measured: Measured) -> tuple[Power | None, float]:
+    """(active power of the board, median relative error of power x measured latency against the measured joules)."""
+    watts = np.array([watt for watt, _ in measured.watts.values()])
+    if len(watts) < 3:
+        return None, float("nan")
+    means = (watts.sum() - watts) / (len(watts) - 1)
+    errors = np.abs(means / watts - 1)
+    source = f"{'at the wall' if measured.threads is None else 'of the chip'}, MLPerf, {len(watts)} networks"
+    return Power(float(watts.mean()), float(np.quantile(errors, 0.9)), source), float(np.median(errors))
+
+
+def models(group: Group, measured: list[Measured]) -> Iterator[DeviceModel]:
+    """The fit of each, printed with its errors."""
+    within = device_fit.left_out(group, lambda name: name)
+    unseen = device_fit.left_out(group, family)
+    shared = device_fit.profile(group, set())
+    for number, one in enumerate(measured):
+        key = str(number)
+        errors = device_fit.off(within[key]), device_fit.off(unseen[key])
+        watts, energy_error = power(one)
+        if one.device.name:
+            _print(one, errors, energy_error)
+        if one.device.name and errors[1] <= WORST:
+            coefficients = device_fit.fit(group, one.rows, shared)
+            yield _model(group, one, coefficients, errors, unseen[key], watts)
+
+
+def _model(
+    group: Group, one: Measured, coefficients: device_fit.Figures, errors: tuple[float, float],
+    ratios: device_fit.Figures, watts: Power | None,
+) -> DeviceModel:  # fmt: skip
+    works = [group.networks[name] for name in one.rows]
+    shares = {kind: round(max(w.shares()[kind] for w in works), 4) for kind in works[0].shares()}
+    low, high = np.quantile(ratios, [0.05, 0.95])
+    return DeviceModel(
+        one.device.name, one.device.title, one.engine, one.precision, one.threads, one.source, tuple(sorted(one.rows)),
+        {name: float(f"{c * 1e-9:.6g}") for name, c in zip(group.features, coefficients, strict=True) if c > 0},
+        {kind: share for kind, share in shares.items() if share > 0},
+        (float(min(w.macs for w in works)), float(max(w.macs for w in works))),
+        round(errors[0], 4), round(errors[1], 4), (round(float(min(low, 1)), 4), round(float(max(high, 1)), 4)), watts,
+    )  # fmt: skip
+
+
+def _print(one: Measured, errors: tuple[float, float], energy: float) -> None:
+    joules = "" if np.isnan(energy) else f", energy {energy:.1%}"
+    threads = "" if one.threads is None else f" x{one.threads}"
+    print(
+        f"{one.device.name:20} {one.engine:14} {one.precision}{threads:3} {len(one.rows):3} networks: within {errors[0]:.1%}, "
+        f"unseen family {errors[1]:.1%}{joules}{'' if errors[1] <= WORST else '  (not carried)'}"
+    )
+
+
+def group_of(measured: list[Measured], networks: Mapping[str, object], features: tuple[str, ...]) -> Group:
+    rows = {str(number): one.rows for number, one in enumerate(measured)}
+    return Group(rows, networks, features, family)  # type: ignore[arg-type]
+
+
+def rounds(networks: Mapping[str, object]) -> None:
+    """What the same board, network and engine family differed by between v1.0 and v1.1."""
+    for new, old in zip(mlperf(networks), mlperf(networks, "v1.0"), strict=True):
+        shared = new.rows.keys() & old.rows.keys()
+        spread = np.abs([new.rows[name] / old.rows[name] - 1 for name in shared])
+        print(
+            f"{new.device.name:20} {new.precision}: {old.engine} and {new.engine} differ by {np.median(spread):.1%} "
+            f"(median of {len(shared)} networks, 90 % quantile {np.quantile(spread, 0.9):.1%})"
+        )
+
+
+def fits() -> Iterator[DeviceModel]:
+    hosted, tables, tiny = device_networks.hosted(), device_networks.ncnn(), device_networks.tiny()
+    for precision in ("int8", "fp32"):
+        boards = [one for one in mlperf(hosted) if one.precision == precision]
+        yield from models(group_of(boards, hosted, CPU), boards)
+    measured = sorted(ncnn(tables), key=lambda one: one.threads or 0)
+    yield from models(group_of(measured, tables, CPU), measured)
+    boards = list(micro(tiny))
+    yield from models(group_of(boards, tiny, ("macs",)), boards)
+    print("\nRound to round:")
+    rounds(hosted)
+
+
+def main() -> None:
+    found = list(fits())
+    if "--write" in sys.argv[1:]:
+        OUTPUT.write_text(json.dumps({"models": [asdict(model) for model in found]}, indent=1) + "\n")
+        print(f"\n{OUTPUT}: {len(found)} models of {len({model.device for model in found})} devices")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What a device would take for a model, or why that cannot be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgedl import registry
+from edgedl.artifact import Artifact
+from edgedl.errors import Unsupported
+from edgedl.measure.energy import Energy
+from edgedl.predict.models import DeviceModel, models_of
+from edgedl.workload import Workload
+
+BEYOND = 2.0
+"""How many times smaller or larger than all networks of the fit a model may be."""
+SHARE = 0.05
+"""By how much the share of one kind of layer may exceed what the fit has seen."""
+_PRECISIONS = {"fp32": "fp32", "w8a8": "int8"}
+"""scheme -> precision of the published rows"""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """seconds: of one run at batch 1, with its 90 % interval. energy: of one run, None where no power was published."""
+
+    model: DeviceModel
+    seconds: float
+    low: float
+    high: float
+    energy: Energy | None
+
+    def __str__(self) -> str:
+        what = f"{self.model.title}, {self.model.engine}, {self.model.precision}{_threads(self.model.threads)}"
+        fit = f"fitted on {len(self.model.networks)} networks, unseen families were off by {self.model.unseen:.0%} (median)"
+        return f"{what}: {self.seconds * 1e3:.3g} ms ({self.low * 1e3:.3g} to {self.high * 1e3:.3g}); {fit}"
+
+
+def workload_of(artifact: Artifact) -> Workload:
+    """From the file alone; Unavailable where its exporter is not installed."""
+    return registry.exporter(artifact.format).workload(artifact.path)
+
+
+def predict(workload: Workload, device: str, threads: int | None = None) -> Prediction:
+    """By the first model of the device that was fitted on work like this one.
+
+    threads: None takes what was published first. UnknownName for the device; Unsupported, with every reason, where the
+    work lies outside of what was measured there: nothing is extrapolated.
+    """
+    reasons = []
+    for model in models_of(device):
+        objections = list(_objections(model, workload, threads))
+        if not objections:
+            return _predicted(model, workload)
+        reasons.append(f"{model.engine} {model.precision}{_threads(model.threads)}: {objections[0]}")
+    raise Unsupported(f"{device} cannot be predicted for this model: {'; '.join(dict.fromkeys(reasons))}")
+
+
+def _threads(count: int | None) -> str:
+    return "" if count is None else f", {count} thread{'s' * (count > 1)}"
+
+
+def _objections(model: DeviceModel, workload: Workload, threads: int | None) -> Iterator[str]:
+    """The weightiest first."""
+    yield from _unknown_layers(workload)
+    if _PRECISIONS.get(workload.scheme) != model.precision:
+        yield f"measured in {model.precision}, the model is {workload.scheme}"
+    if threads is not None and model.threads not in (None, threads):
+        yield f"measured with {model.threads} threads, asked for {threads}"
+    low, high = model.macs
+    if not low / BEYOND <= workload.macs <= high * BEYOND:
+        yield f"fitted on {low / 1e6:.3g} to {high / 1e6:.3g} million MACs, the model has {workload.macs / 1e6:.3g}"
+    yield from _strange_shares(model, workload)
+
+
+def _unknown_layers(workload: Workload) -> Iterator[str]:
+    """No published row has these; the fits are of CNNs."""
+    strange = {layer.operator: layer.kind for layer in workload.layers if layer.kind in _STRANGE}
+    if strange:
+        operator, kind = next(iter(strange.items()))
+        yield f"fitted on CNNs, the model has {_STRANGE[kind]} ({operator})"
+
+
+_STRANGE = {
+    "recurrent": "recurrent layers",
+    "attention": "products of two computed tensors",
+    "unknown": "operators of unknown cost",
+}
+
+
+def _strange_shares(model: DeviceModel, workload: Workload) -> Iterator[str]:
+    for kind, share in workload.shares().items():
+        most = model.shares.get(kind, 0.0)
+        if share > most + SHARE:
+            yield f"{share:.0%} of its {_measure(kind)} are in {kind} layers, at most {most:.0%} in the networks of the fit"
+
+
+def _measure(kind: str) -> str:
+    return "elements" if kind == "nonlinear" else "MACs"
+
+
+def _predicted(model: DeviceModel, workload: Workload) -> Prediction:
+    features = workload.features()
+    seconds = math.fsum(coefficient * features[name] for name, coefficient in model.coefficients.items())
+    low, high = (seconds * factor for factor in model.interval)
+    return Prediction(model, seconds, low, high, _energy(model, seconds, low, high))
+
+
+def _energy(model: DeviceModel, seconds: float, low: float, high: float) -> Energy | None:
+    """Active power x latency: the power of a board is nearly the same for all networks of one engine and precision."""
+    if model.power is None:
+        return None
+    joules = model.power.watts * seconds
+    spread = max(high / seconds - 1, 1 - low / seconds)
+    source = f"{model.power.watts:.2f} W x latency, {model.power.source}"
+    return Energy(joules, "modelled", source, joules * math.hypot(spread, model.power.error), seconds)
