@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 from edgedl.timm_task import _timm
-from edgedl.workload import Layer, Workload, convolution_kind, matrix_kind
+from edgedl.workload import Operation, Workload, convolution_kind, matrix_kind
 
 NONLINEAR = ("Hardswish", "SiLU", "Sigmoid", "Hardsigmoid", "GELU", "Swish", "HardswishMe", "LayerNorm")
 
 
 def workload(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Workload:
     """Batch normalisation and clips are taken as folded."""
-    layers: list[Layer] = []
+    layers: list[Operation] = []
     with torch.device("meta"):
         module = make().eval()
     for child in module.modules():
@@ -34,16 +34,16 @@ def workload(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Workload:
     return Workload(tuple(layers), "fp32")
 
 
-def _layers(module: nn.Module, given: torch.Tensor, out: Any) -> list[Layer]:
+def _layers(module: nn.Module, given: torch.Tensor, out: Any) -> list[Operation]:
     name = type(module).__name__
     if isinstance(module, nn.Conv2d):
         kind = convolution_kind(module.kernel_size, module.stride, module.groups > 1, math.prod(out.shape[2:]))
         macs = out.numel() * math.prod(module.weight.shape[1:])
-        return [Layer(kind, name, macs, given.numel() + out.numel())]
+        return [Operation(kind, name, macs, given.numel() + out.numel())]
     if isinstance(module, nn.Linear):
         kind = matrix_kind(True, out.numel() // module.out_features)
-        return [Layer(kind, name, out.numel() * module.in_features, given.numel() + out.numel())]
-    return [Layer("nonlinear", name, 0, out.numel())] if name in NONLINEAR else []
+        return [Operation(kind, name, out.numel() * module.in_features, given.numel() + out.numel())]
+    return [Operation("nonlinear", name, 0, out.numel())] if name in NONLINEAR else []
 
 
 class MobileNetV1(nn.Module):

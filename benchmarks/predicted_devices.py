@@ -217,7 +217,7 @@ def _model(
 ) -> DeviceModel:  # fmt: skip
     works = [group.networks[name] for name in one.rows]
     shares = {kind: round(max(w.shares()[kind] for w in works), 4) for kind in works[0].shares()}
-    low, high = np.quantile(ratios, [0.05, 0.95])
+    low, high = np.quantile(ratios, [0.025, 0.975])
     return DeviceModel(
         one.device.name, one.device.title, one.engine, one.precision, one.threads, one.source, tuple(sorted(one.rows)),
         {name: float(f"{c * 1e-9:.6g}") for name, c in zip(group.features, coefficients, strict=True) if c > 0},

@@ -13,8 +13,8 @@ nonlinear: an elementwise function other than a clip. attention: a product of tw
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One operator that costs time. kind: of KINDS. operator: its name in the file.
+class Operation:
+    """One operator of a file that costs time. kind: of KINDS. operator: its name in the file.
 
     macs: multiply-accumulates of one run. elements: values read and written, without the weights; for a nonlinear
     layer those that it writes.
@@ -30,7 +30,7 @@ class Layer:
 class Workload:
     """One run at the written shapes, dynamic axes as 1. scheme: how the numbers are stored, by edgedl's names."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Operation, ...]
     scheme: str
 
     @property

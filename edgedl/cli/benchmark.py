@@ -117,14 +117,14 @@ def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
 
 def _show(record: BenchmarkRecord) -> None:
     from edgedl.report.build import comparisons
-    from edgedl.report.figures import figures_table, parity_sentences
+    from edgedl.report.figures import basis_sentences, figures_table, parity_sentences
     from edgedl.report.table import benchmark_table, printable
 
     if any(subject.rounds or subject.failure for subject in record.subjects):
         click.echo(benchmark_table(record))
     if figures := figures_table(record):
         click.echo(figures)
-    for sentence in (*comparisons(record), *parity_sentences(record)):
+    for sentence in (*comparisons(record), *parity_sentences(record), *basis_sentences(record)):
         click.echo(printable(sentence))
 
 

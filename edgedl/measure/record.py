@@ -115,7 +115,7 @@ class Figure:
     """What a target tells beside timed runs, or in their place.
 
     name: what it is, such as `instructions`. how: `counted`, `measured`, `estimated` or `predicted`.
-    low, high: its 95 % interval in the same unit, where it has one.
+    low, high: its 95 % interval in the same unit, where it has one. basis: what it rests on, for what is not measured.
     """
 
     name: str
@@ -124,6 +124,7 @@ class Figure:
     how: str
     low: float | None = None
     high: float | None = None
+    basis: str | None = None
 
 
 @dataclass(frozen=True)

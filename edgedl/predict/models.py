@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 from edgedl.errors import UnknownName
 from edgedl.measure.codec import decode
+
+LISTED = 20
+"""More networks than these are counted by family."""
+_FAMILY = re.compile(r"[a-z]+(?:-v\d|-lite)?")
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class DeviceModel:
     precision: `fp32` or `int8`. threads: None where the publisher does not tell. source: link to a row of the fit.
     networks: what it was fitted on. macs: the least and the most of them. shares: the largest that each kind of
     layer had (edgedl.workload.Workload.shares). within, unseen: median relative error on a network left out, and on a family left out.
-    interval: 5 % and 95 % quantiles of measured / predicted over families left out.
+    interval: 2.5 % and 97.5 % quantiles of measured / predicted over families left out.
     """
 
     device: str
@@ -48,6 +54,26 @@ class DeviceModel:
     unseen: float
     interval: tuple[float, ...]
     power: Power | None = None
+
+    @property
+    def settings(self) -> str:
+        """`ncnn fp32, 4 threads`."""
+        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.threads else ""
+        return f"{self.engine} {self.precision}{threads}"
+
+    @property
+    def basis(self) -> str:
+        """What a prediction rests on, in one line."""
+        networks = f"{len(self.networks)} networks ({', '.join(_families(self.networks))})"
+        return f"{self.settings} on {self.title}, fitted to {networks}; off by {self.unseen:.0%} on unseen families (median); {self.source}"
+
+
+def _families(names: tuple[str, ...]) -> list[str]:
+    """The names, or `14 mobilenet-v1` where many are of one design."""
+    if len(names) <= LISTED:
+        return list(names)
+    counted = Counter(_FAMILY.match(name)[0] for name in names)  # type: ignore[index]
+    return [f"{count} {family}" for family, count in counted.items()]
 
 
 @dataclass(frozen=True)

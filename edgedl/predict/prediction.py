@@ -23,18 +23,13 @@ _PRECISIONS = {"fp32": "fp32", "w8a8": "int8"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """seconds: of one run at batch 1, with its 90 % interval. energy: of one run, None where no power was published."""
+    """seconds: of one run at batch 1, with its 95 % interval. energy: of one run, None where no power was published."""
 
     model: DeviceModel
     seconds: float
     low: float
     high: float
     energy: Energy | None
-
-    def __str__(self) -> str:
-        what = f"{self.model.title}, {self.model.engine}, {self.model.precision}{_threads(self.model.threads)}"
-        fit = f"fitted on {len(self.model.networks)} networks, unseen families were off by {self.model.unseen:.0%} (median)"
-        return f"{what}: {self.seconds * 1e3:.3g} ms ({self.low * 1e3:.3g} to {self.high * 1e3:.3g}); {fit}"
 
 
 def workload_of(artifact: Artifact) -> Workload:
@@ -53,12 +48,8 @@ def predict(workload: Workload, device: str, threads: int | None = None) -> Pred
         objections = list(_objections(model, workload, threads))
         if not objections:
             return _predicted(model, workload)
-        reasons.append(f"{model.engine} {model.precision}{_threads(model.threads)}: {objections[0]}")
+        reasons.append(f"{model.settings}: {objections[0]}")
     raise Unsupported(f"{device} cannot be predicted for this model: {'; '.join(dict.fromkeys(reasons))}")
-
-
-def _threads(count: int | None) -> str:
-    return "" if count is None else f", {count} thread{'s' * (count > 1)}"
 
 
 def _objections(model: DeviceModel, workload: Workload, threads: int | None) -> Iterator[str]:

@@ -21,6 +21,16 @@ def parity_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
     return tuple(printable(f"{s.label} on {s.target}: {parity_told(s.parity)}") for s in record.subjects if s.parity)
 
 
+def basis_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
+    """For each figure that is not measured, what it rests on."""
+    return tuple(
+        printable(f"{subject.label} on {subject.target}: {figure.name} {figure.how} from {figure.basis}")
+        for subject in record.subjects
+        for figure in subject.figures
+        if figure.basis
+    )
+
+
 def parity_told(parity: HostParity) -> str:
     """`bit-exact with onnxruntime 1.32.0 here`, or how far apart."""
     if parity.exact:

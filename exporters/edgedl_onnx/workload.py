@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from edgedl.errors import InvalidArtifact
-from edgedl.workload import Layer, Workload, convolution_kind, matrix_kind
+from edgedl.workload import Operation, Workload, convolution_kind, matrix_kind
 from edgedl_onnx.describe import Shapes, macs_of, shapes_of
 from edgedl_onnx.graph import read
 
@@ -38,14 +38,14 @@ def workload(path: Path) -> Workload:
     return Workload(tuple(layers), _scheme(model))
 
 
-def _layer(node: onnx.NodeProto, shapes: Shapes, constants: set[str]) -> Layer | None:
+def _layer(node: onnx.NodeProto, shapes: Shapes, constants: set[str]) -> Operation | None:
     name = node.op_type
     if name in _NONLINEAR:
-        return Layer("nonlinear", name, 0, math.prod(shapes[node.output[0]]))
+        return Operation("nonlinear", name, 0, math.prod(shapes[node.output[0]]))
     if name in _OPAQUE:
-        return Layer("unknown", name, 0, 0)
+        return Operation("unknown", name, 0, 0)
     kind = _kind(node, shapes, constants)
-    return Layer(kind, name, macs_of(node, shapes) or 0, _elements(node, shapes)) if kind else None
+    return Operation(kind, name, macs_of(node, shapes) or 0, _elements(node, shapes)) if kind else None
 
 
 def _kind(node: onnx.NodeProto, shapes: Shapes, constants: set[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgedl.errors import InvalidArtifact
-from edgedl.workload import Layer, Workload, convolution_kind, matrix_kind
+from edgedl.workload import Operation, Workload, convolution_kind, matrix_kind
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import operator_macs, shape
@@ -37,14 +37,16 @@ def workload(path: Path) -> Workload:
         raise InvalidArtifact(f"{path} is a broken TFLite model ({error}): export it again") from error
 
 
-def _layer(model: Any, graph: Any, operator: Any) -> Layer | None:
+def _layer(model: Any, graph: Any, operator: Any) -> Operation | None:
     code, name = flatbuffer.code_of(model, operator), flatbuffer.operator_name(model, operator)
     if code in _NONLINEAR:
-        return Layer("nonlinear", name, 0, prod(shape(graph, operator.outputs[0])))
+        return Operation("nonlinear", name, 0, prod(shape(graph, operator.outputs[0])))
     if code in _RECURRENT or code in _OPAQUE:
-        return Layer("recurrent" if code in _RECURRENT else "unknown", name, 0, 0)
+        return Operation("recurrent" if code in _RECURRENT else "unknown", name, 0, 0)
     kind = _kind(model, graph, operator, code)
-    return Layer(kind, name, operator_macs(model, graph, operator) or 0, _elements(graph, operator)) if kind else None
+    return (
+        Operation(kind, name, operator_macs(model, graph, operator) or 0, _elements(graph, operator)) if kind else None
+    )
 
 
 def _kind(model: Any, graph: Any, operator: Any, code: int) -> str | None:

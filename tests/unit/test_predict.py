@@ -6,23 +6,29 @@ import importlib.resources
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedl import predict
-from edgedl.errors import UnknownName, Unsupported
+from edgedl import predict, targets
+from edgedl.artifact import Artifact
+from edgedl.errors import InvalidInput, UnknownName, Unsupported
+from edgedl.measure import BenchmarkRecord, InputChoice, Plan, Subject
 from edgedl.predict import prediction
 from edgedl.predict.models import DeviceModel, Power, models
-from edgedl.workload import Layer, Workload
+from edgedl.reference import TaskReference
+from edgedl.report.figures import basis_sentences
+from edgedl.workload import Operation, Workload
 
 MODEL = DeviceModel(
     "board", "A board", "Engine 1", "fp32", 4, "https://example.org/row", ("a", "b"),
     {"pointwise": 2e-9, "depthwise": 5e-9, "elements": 1e-9, "layers": 1e-5},
     {"pointwise": 0.95, "depthwise": 0.4}, (1e6, 1e8), 0.05, 0.15, (0.8, 1.3), Power(6.0, 0.05, "at the wall"),
 )  # fmt: skip
-CNN = Workload((Layer("depthwise", "Conv", 10**6, 1000), Layer("pointwise", "Conv", 9 * 10**6, 2000)), "fp32")
+CNN = Workload((Operation("depthwise", "Conv", 10**6, 1000), Operation("pointwise", "Conv", 9 * 10**6, 2000)), "fp32")
 
 
 @pytest.fixture()
@@ -35,7 +41,10 @@ def test_seconds_are_the_sum_of_the_parts() -> None:
     found = predict.predict(CNN, "board")
     assert found.seconds == pytest.approx(5e-3 + 18e-3 + 3e-6 + 2e-5)
     assert (found.low, found.high) == (pytest.approx(0.8 * found.seconds), pytest.approx(1.3 * found.seconds))
-    assert "A board, Engine 1, fp32, 4 threads: 23 ms (18.4 to 29.9); fitted on 2 networks" in str(found)
+    assert found.model.basis == (
+        "Engine 1 fp32, 4 threads on A board, fitted to 2 networks (a, b); off by 15% on unseen families (median); "
+        "https://example.org/row"
+    )
 
 
 @pytest.mark.usefixtures("board")
@@ -52,7 +61,7 @@ def test_without_published_power_there_is_no_energy(monkeypatch: pytest.MonkeyPa
     assert predict.predict(CNN, "board").energy is None
 
 
-def _with(*layers: Layer, scheme: str = "fp32") -> Workload:
+def _with(*layers: Operation, scheme: str = "fp32") -> Workload:
     return Workload((*CNN.layers, *layers), scheme)
 
 
@@ -60,16 +69,16 @@ def _with(*layers: Layer, scheme: str = "fp32") -> Workload:
 @pytest.mark.parametrize(
     ("work", "threads", "reason"),
     [
-        (_with(Layer("recurrent", "LSTM", 10, 1)), None, r"fitted on CNNs, the model has recurrent layers \(LSTM\)"),
-        (_with(Layer("attention", "MatMul", 10, 1)), None, "products of two computed tensors"),
-        (_with(Layer("unknown", "Loop", 0, 0)), None, r"operators of unknown cost \(Loop\)"),
+        (_with(Operation("recurrent", "LSTM", 10, 1)), None, r"fitted on CNNs, the model has recurrent layers \(LSTM\)"),
+        (_with(Operation("attention", "MatMul", 10, 1)), None, "products of two computed tensors"),
+        (_with(Operation("unknown", "Loop", 0, 0)), None, r"operators of unknown cost \(Loop\)"),
         (_with(scheme="w8a8"), None, "measured in fp32, the model is w8a8"),
         (_with(scheme="w8a8-dynamic"), None, "measured in fp32, the model is w8a8-dynamic"),
         (CNN, 1, "measured with 4 threads, asked for 1"),
-        (Workload((Layer("pointwise", "Gemm", 1000, 1),), "fp32"), None, "fitted on 1 to 100 million MACs, .* has 0.001"),
-        (_with(Layer("pointwise", "Conv", 10**9, 1)), None, "the model has 1.01e"),
-        (_with(Layer("convolution", "Conv", 10**7, 1)), None, "50% of its MACs are in convolution layers, at most 0%"),
-        (_with(Layer("nonlinear", "HardSwish", 0, 999)), None, "33% of its elements are in nonlinear layers"),
+        (Workload((Operation("pointwise", "Gemm", 1000, 1),), "fp32"), None, "fitted on 1 to 100 million MACs, .* has 0.001"),
+        (_with(Operation("pointwise", "Conv", 10**9, 1)), None, "the model has 1.01e"),
+        (_with(Operation("convolution", "Conv", 10**7, 1)), None, "50% of its MACs are in convolution layers, at most 0%"),
+        (_with(Operation("nonlinear", "HardSwish", 0, 999)), None, "33% of its elements are in nonlinear layers"),
         (Workload((), "fp32"), None, "the model has 0"),
     ],
 )  # fmt: skip
@@ -109,7 +118,64 @@ def test_boards_with_watts_keep_their_promise() -> None:
 @given(st.integers(1, 10**8), st.integers(0, 10**7))
 def test_more_work_never_takes_less(macs: int, more: int) -> None:
     def seconds(count: int) -> float:
-        layers = (Layer("pointwise", "Conv", count, 10), Layer("depthwise", "Conv", count // 10, 10))
+        layers = (Operation("pointwise", "Conv", count, 10), Operation("depthwise", "Conv", count // 10, 10))
         return prediction._predicted(MODEL, Workload(layers, "fp32")).seconds
 
     assert seconds(macs + more) >= seconds(macs)
+
+
+def _artifact(folder: Path, size: int) -> Artifact:
+    """A depthwise separable convolution over size x size places."""
+    graph = f"""g (float[N, 64, {size}, {size}] x) => (float[N, 64, {size}, {size}] y)
+        <float[64, 1, 3, 3] d = {{}}, float[64, 64, 1, 1] w = {{}}>
+        {{ z = Conv <pads = [1, 1, 1, 1], group = 64> (x, d) y = Conv (z, w) }}"""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {graph}')
+    for tensor in model.graph.initializer:
+        tensor.ClearField("float_data")
+        tensor.raw_data = bytes(4 * math.prod(tensor.dims))
+    onnx.save(model, str(folder / f"net{size}.onnx"))
+    return Artifact(folder / f"net{size}.onnx")
+
+
+def _record(device: str, *artifacts: Artifact) -> BenchmarkRecord:
+    target = targets.find(f"predicted:{device}")
+    subjects = [Subject(a.path.name, a, "ort") for a in artifacts]
+    done: list[tuple[int, int]] = []
+    record = target.measure(subjects, InputChoice(subjects), Plan(), lambda *step: done.append(step))
+    assert done[-1] == (len(artifacts), len(artifacts))
+    return BenchmarkRecord.from_json(record.to_json(), "record.json")
+
+
+def test_the_target_gives_figures_and_refuses_each_by_itself(tmp_path: Path) -> None:
+    record = _record("raspberry-pi-4", _artifact(tmp_path, 64), _artifact(tmp_path, 4))
+    known, small = record.subjects
+    assert [figure.name for figure in known.figures] == ["latency", "energy"]
+    latency, joules = known.figures
+    assert latency.low and latency.high and latency.low <= latency.value <= latency.high
+    assert joules.unit == "mJ" and "mobilenet-v1" in (latency.basis or "")
+    assert (known.target, known.rounds) == ("predicted:raspberry-pi-4", ())
+    assert small.failure and "the model has 0.0748" in small.failure.message
+    assert len(basis_sentences(record)) == 2
+
+
+def test_a_device_without_watts_gives_latency_alone(tmp_path: Path) -> None:
+    (subject,) = _record("raspberry-pi-3", _artifact(tmp_path, 160)).subjects
+    assert [figure.name for figure in subject.figures] == ["latency"]
+
+
+def test_a_task_reference_is_no_file() -> None:
+    target = targets.find("predicted:raspberry-pi-4")
+    subjects = [Subject("zoo:digits", TaskReference("zoo:digits"), "torch")]
+    record = target.measure(subjects, InputChoice(subjects), Plan(), lambda *_: None)
+    assert "zoo:digits is no file" in str(record.subjects[0].failure)
+
+
+@pytest.mark.parametrize("text", ["predicted", "predicted:", "predicted:pi-9"])
+def test_a_target_without_a_known_device_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="raspberry-pi-4"):
+        targets.find(text)
+
+
+def test_nothing_can_be_verified_where_nothing_runs(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="figures and no outputs"):
+        targets.find("predicted:raspberry-pi-4").session(_artifact(tmp_path, 8))
