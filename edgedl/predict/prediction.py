@@ -44,33 +44,23 @@ def predict(workload: Workload, device: str, threads: int | None = None) -> Pred
     work lies outside of what was measured there: nothing is extrapolated.
     """
     reasons = []
-    for model in models_of(device):
-        objections = list(_objections(model, workload, threads))
-        if not objections:
+    for model in _of_its_precision(models_of(device), workload):
+        if not (objections := list(_objections(model, workload, threads))):
             return _predicted(model, workload)
         reasons.append(f"{model.settings}: {objections[0]}")
-    raise Unsupported(f"{device} cannot be predicted for this model: {'; '.join(dict.fromkeys(reasons))}")
+    raise Unsupported(f"{device} cannot be predicted for this model: {'; '.join(reasons)}")
 
 
-def _objections(model: DeviceModel, workload: Workload, threads: int | None) -> Iterator[str]:
-    """The weightiest first."""
-    yield from _unknown_layers(workload)
-    if _PRECISIONS.get(workload.scheme) != model.precision:
-        yield f"measured in {model.precision}, the model is {workload.scheme}"
-    if threads is not None and model.threads not in (None, threads):
-        yield f"measured with {model.threads} threads, asked for {threads}"
-    low, high = model.macs
-    if not low / BEYOND <= workload.macs <= high * BEYOND:
-        yield f"fitted on {low / 1e6:.3g} to {high / 1e6:.3g} million MACs, the model has {workload.macs / 1e6:.3g}"
-    yield from _strange_shares(model, workload)
-
-
-def _unknown_layers(workload: Workload) -> Iterator[str]:
-    """No published row has these; the fits are of CNNs."""
-    strange = {layer.operator: layer.kind for layer in workload.layers if layer.kind in _STRANGE}
-    if strange:
-        operator, kind = next(iter(strange.items()))
-        yield f"fitted on CNNs, the model has {_STRANGE[kind]} ({operator})"
+def _of_its_precision(models: list[DeviceModel], workload: Workload) -> list[DeviceModel]:
+    """Unsupported where none is; first of all where the work is of a kind that was measured nowhere."""
+    if strange := [operation for operation in workload.layers if operation.kind in _STRANGE]:
+        what = f"{_STRANGE[strange[0].kind]} ({strange[0].operator})"
+        raise Unsupported(f"predictions are fitted to CNNs, this model has {what}: measure it on a device")
+    found = [model for model in models if _PRECISIONS.get(workload.scheme) == model.precision]
+    if not found:
+        known = " and ".join(sorted({model.precision for model in models}))
+        raise Unsupported(f"{models[0].device} was measured in {known}, this model is {workload.scheme}")
+    return found
 
 
 _STRANGE = {
@@ -78,6 +68,16 @@ _STRANGE = {
     "attention": "products of two computed tensors",
     "unknown": "operators of unknown cost",
 }
+
+
+def _objections(model: DeviceModel, workload: Workload, threads: int | None) -> Iterator[str]:
+    """Why the model knows nothing of work like this, the weightiest first."""
+    if threads is not None and model.threads not in (None, threads):
+        yield f"measured with {model.threads} threads, asked for {threads}"
+    low, high = model.macs
+    if not low / BEYOND <= workload.macs <= high * BEYOND:
+        yield f"fitted on {low / 1e6:.3g} to {high / 1e6:.3g} million MACs, the model has {workload.macs / 1e6:.3g}"
+    yield from _strange_shares(model, workload)
 
 
 def _strange_shares(model: DeviceModel, workload: Workload) -> Iterator[str]:

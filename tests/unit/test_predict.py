@@ -69,11 +69,11 @@ def _with(*layers: Operation, scheme: str = "fp32") -> Workload:
 @pytest.mark.parametrize(
     ("work", "threads", "reason"),
     [
-        (_with(Operation("recurrent", "LSTM", 10, 1)), None, r"fitted on CNNs, the model has recurrent layers \(LSTM\)"),
+        (_with(Operation("recurrent", "LSTM", 10, 1)), None, r"fitted to CNNs, this model has recurrent layers \(LSTM\): measure it"),
         (_with(Operation("attention", "MatMul", 10, 1)), None, "products of two computed tensors"),
         (_with(Operation("unknown", "Loop", 0, 0)), None, r"operators of unknown cost \(Loop\)"),
-        (_with(scheme="w8a8"), None, "measured in fp32, the model is w8a8"),
-        (_with(scheme="w8a8-dynamic"), None, "measured in fp32, the model is w8a8-dynamic"),
+        (_with(scheme="w8a8"), None, "board was measured in fp32, this model is w8a8"),
+        (_with(scheme="w8a8-dynamic"), None, "this model is w8a8-dynamic"),
         (CNN, 1, "measured with 4 threads, asked for 1"),
         (Workload((Operation("pointwise", "Gemm", 1000, 1),), "fp32"), None, "fitted on 1 to 100 million MACs, .* has 0.001"),
         (_with(Operation("pointwise", "Conv", 10**9, 1)), None, "the model has 1.01e"),
