@@ -15,7 +15,7 @@ from edgedl.workload import Workload
 
 BEYOND = 2.0
 """How many times smaller or larger than all networks of the fit a model may be."""
-SHARE = 0.05
+SHARE = 0.10
 """By how much the share of one kind of layer may exceed what the fit has seen."""
 _PRECISIONS = {"fp32": "fp32", "w8a8": "int8"}
 """scheme -> precision of the published rows"""

@@ -24,7 +24,7 @@ def parity_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
 def basis_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
     """For each figure that is not measured, what it rests on."""
     return tuple(
-        printable(f"{subject.label} on {subject.target}: {figure.name} {figure.how} from {figure.basis}")
+        printable(f"{subject.source} on {subject.target}: {figure.name} {figure.how} from {figure.basis}")
         for subject in record.subjects
         for figure in subject.figures
         if figure.basis
