@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
+from scipy.stats import t as student
 
 from edgedl.workload import Workload
 
@@ -75,6 +76,13 @@ def left_out(group: Group, part: Callable[[str], str]) -> dict[str, Figures]:
                 predicted = group.matrix(list(tested)) @ fit(group, kept, shared)
                 ratios[device] += list(np.array(list(tested.values())) / predicted)
     return {device: np.array(found) for device, found in ratios.items()}
+
+
+def interval(ratios: Figures) -> tuple[float, float]:
+    """The 95 % prediction interval of measured / predicted for one more network: Student's t over the logarithms."""
+    logs, count = np.log(ratios), len(ratios)
+    half = student.ppf(0.975, count - 1) * logs.std(ddof=1) * np.sqrt(1 + 1 / count)
+    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
 
 
 def off(ratios: Figures) -> float:

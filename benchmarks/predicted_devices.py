@@ -217,13 +217,13 @@ def _model(
 ) -> DeviceModel:  # fmt: skip
     works = [group.networks[name] for name in one.rows]
     shares = {kind: round(max(w.shares()[kind] for w in works), 4) for kind in works[0].shares()}
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    factors = tuple(round(factor, 4) for factor in device_fit.interval(ratios))
     return DeviceModel(
         one.device.name, one.device.title, one.engine, one.precision, one.threads, one.source, tuple(sorted(one.rows)),
         {name: float(f"{c * 1e-9:.6g}") for name, c in zip(group.features, coefficients, strict=True) if c > 0},
         {kind: share for kind, share in shares.items() if share > 0},
         (float(min(w.macs for w in works)), float(max(w.macs for w in works))),
-        round(errors[0], 4), round(errors[1], 4), (round(float(min(low, 1)), 4), round(float(max(high, 1)), 4)), watts,
+        round(errors[0], 4), round(errors[1], 4), factors, watts,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class DeviceModel:
     precision: `fp32` or `int8`. threads: None where the publisher does not tell. source: link to a row of the fit.
     networks: what it was fitted on. macs: the least and the most of them. shares: the largest that each kind of
     layer had (edgedl.workload.Workload.shares). within, unseen: median relative error on a network left out, and on a family left out.
-    interval: 2.5 % and 97.5 % quantiles of measured / predicted over families left out.
+    interval: of measured / predicted, 95 %, from families left out.
     """
 
     device: str
