@@ -13,37 +13,45 @@ if TYPE_CHECKING:
     from edgedl.artifact import Artifact
     from edgedl.exporter import QuantizationOptions
     from edgedl.exporting import export
+    from edgedl.group import DecodeLoop
+    from edgedl.group_session import load_group
     from edgedl.measure import measure as benchmark
     from edgedl.optimizing import optimize
     from edgedl.quantizing import quantize
     from edgedl.recipe import Recipe
     from edgedl.reference import TaskReference
     from edgedl.runtime import Session, load
-    from edgedl.spec import Axis
-    from edgedl.task import Score, Task
+    from edgedl.spec import Axis, State
+    from edgedl.task import EncoderDecoder, Part, Score, Task
     from edgedl.training import train
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Artifact", "Axis", "Engine", "Loop", "QuantizationOptions", "Recipe", "Score", "Session", "Stage", "Task", "TaskReference",
-    "benchmark", "export", "load", "optimize", "quantize", "train",
+    "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",
+    "Stage", "State", "Task", "TaskReference",
+    "benchmark", "export", "load", "load_group", "optimize", "quantize", "train",
 ]  # fmt: skip
 _HOME = {
     "Artifact": "artifact:Artifact",
     "Axis": "spec:Axis",
+    "DecodeLoop": "group:DecodeLoop",
+    "EncoderDecoder": "task:EncoderDecoder",
     "Engine": "engine:Engine",
     "Loop": "loop:Loop",
+    "Part": "task:Part",
     "QuantizationOptions": "exporter:QuantizationOptions",
     "Recipe": "recipe:Recipe",
     "Score": "task:Score",
     "Session": "runtime:Session",
     "Stage": "loop:Stage",
+    "State": "spec:State",
     "Task": "task:Task",
     "TaskReference": "reference:TaskReference",
     "benchmark": "measure:measure",
     "export": "exporting:export",
     "load": "runtime:load",
+    "load_group": "group_session:load_group",
     "optimize": "optimizing:optimize",
     "quantize": "quantizing:quantize",
     "train": "training:train",

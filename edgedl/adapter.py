@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgedl.artifact import State
 from edgedl.batching import batched
 from edgedl.exporter import Program
 from edgedl.runtime import Session
-from edgedl.spec import Array, Feeds
+from edgedl.spec import Array, Feeds, State
 from edgedl.task import Predict
 
 

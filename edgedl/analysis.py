@@ -10,10 +10,12 @@ import torch
 from edgedl import registry
 from edgedl.exporter import Program
 from edgedl.exporting import Subject, resolve
+from edgedl.parts import NAMES, Parts
 from edgedl.program import program_of
 from edgedl.silence import silent
 from edgedl.source_lines import user_line, user_line_of
 from edgedl.streaming import step_program
+from edgedl.task import Task
 from edgedl.tracing import trace, why_untraceable
 
 
@@ -33,9 +35,18 @@ class Obstacle:
 def analyze(task: Subject, to: Iterable[str] = ("onnx", "tflite"), *, streaming: bool = False) -> list[Obstacle]:
     """Every obstacle on the way to the formats; empty where none is known. Nothing is written."""
     resolved, _ = resolve(task)
-    program = program_of(resolved, resolved.model())
-    program = step_program(program).program if streaming else program
-    return [found for name in dict.fromkeys(to) for found in _obstacles(program, name)]
+    programs = _programs(resolved)
+    programs = [step_program(program).program for program in programs] if streaming else programs
+    return [found for name in dict.fromkeys(to) for program in programs for found in _obstacles(program, name)]
+
+
+def _programs(task: Task) -> list[Program]:
+    """The program of a task, or those of the parts of an encoder-decoder."""
+    if not task.decoding:
+        return [program_of(task, task.model())]
+    parts = Parts.of(task)
+    members = [parts.as_task(name) for name in NAMES]
+    return [program_of(member, member.model()) for member in members]
 
 
 def _obstacles(program: Program, format: str) -> list[Obstacle]:

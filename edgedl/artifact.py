@@ -3,6 +3,8 @@
 digits.w8a8.onnx                      the model, one self-contained file
 digits.w8a8.onnx.manifest.json        what it is, where it comes from, what was proven
 digits.w8a8.onnx.golden.safetensors   inputs and expected outputs: any device can test itself
+
+An encoder-decoder is a folder of several model files, see edgedl.group; it has a manifest and golden vectors as a file has.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgedl import strict_json, tensorfile
+from edgedl import group, strict_json, tensorfile
 from edgedl.errors import InvalidArtifact, UnknownName
 from edgedl.files import sha256
-from edgedl.spec import DTYPES, Array, Quantization, TensorSpec
+from edgedl.group import Group, MemberFile
+from edgedl.spec import DTYPES, Array, Quantization, State, TensorSpec
 
 SCHEMA_VERSION = 1
 FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
@@ -24,18 +27,10 @@ FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
 
 
 @dataclass(frozen=True)
-class State:
-    """What a step model carries: the output of one run is the input of the next; zero at the start."""
-
-    input: str
-    output: str
-
-
-@dataclass(frozen=True)
 class Manifest:
     """What is known of a model file. `evidence` is what verification measured; see edgedl.verify.Evidence.
 
-    states: of a step model, in the order of its inputs.
+    states: of a step model, in the order of its inputs. group: of an artifact group; size and sha256 are then of all members.
     """
 
     name: str
@@ -49,6 +44,7 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     states: tuple[State, ...] = ()
+    group: Group | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -65,7 +61,9 @@ class Manifest:
                 raise ValueError(f"{odd[0]!r} is {data.get(odd[0])!r}")
             inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
             states = tuple(State(str(item["input"]), str(item["output"])) for item in data.pop("states", ()))
-            return cls(inputs=inputs, outputs=outputs, states=states, **data)
+            members = data.pop("group", None)
+            parsed = group.parse(members) if members is not None else None
+            return cls(inputs=inputs, outputs=outputs, states=states, group=parsed, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error
 
@@ -87,23 +85,33 @@ def _spec(item: dict[str, Any]) -> TensorSpec:
 
 
 def manifest_path(path: Path) -> Path:
-    return path.with_name(path.name + ".manifest.json")
+    return path / "manifest.json" if is_group(path) else path.with_name(path.name + ".manifest.json")
 
 
 def golden_path(path: Path) -> Path:
-    return path.with_name(path.name + ".golden.safetensors")
+    return path / "golden.safetensors" if is_group(path) else path.with_name(path.name + ".golden.safetensors")
+
+
+def is_group(path: Path) -> bool:
+    """Whether the name is that of an artifact group: `translation.onnx.group`."""
+    return path.suffix == group.SUFFIX
+
+
+def is_model(path: Path) -> bool:
+    """Whether the name is that of a model file or of an artifact group."""
+    return (path.with_suffix("") if is_group(path) else path).suffix in FORMATS
 
 
 def format_of(path: Path) -> str:
     """The format that the suffix names; UnknownName if none is known."""
-    if path.suffix not in FORMATS:
+    if not is_model(path):
         raise UnknownName("model file type", path.suffix or path.name, FORMATS)
-    return FORMATS[path.suffix]
+    return FORMATS[(path.with_suffix("") if is_group(path) else path).suffix]
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model file and, where edgedl wrote it, its manifest."""
+    """A model file and, where edgedl wrote it, its manifest; or the folder of an artifact group, which always has one."""
 
     path: Path
     manifest: Manifest | None = None
@@ -112,11 +120,38 @@ class Artifact:
     def format(self) -> str:
         return format_of(self.path)
 
+    @property
+    def group(self) -> Group | None:
+        return self.manifest.group if self.manifest else None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the model file, or of all members."""
+        members = self.members().values()
+        return sum(member.size for member in members) if members else self.path.stat().st_size
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that are there."""
+        return self.group.sha256 if self.group else sha256(self.path)
+
+    def members(self) -> dict[str, Artifact]:
+        """Name -> artifact of a group; none of a model file. InvalidArtifact for one that is not what the group's manifest says."""
+        return {name: self._member(member) for name, member in (self.group.members if self.group else {}).items()}
+
+    def _member(self, member: MemberFile) -> Artifact:
+        opened = Artifact.open(self.path / member.file)
+        if opened.sha256 != member.sha256:
+            raise InvalidArtifact(f"{opened.path} is not the file that its group was proven with: export it again")
+        return opened
+
     @classmethod
     def open(cls, path: str | Path) -> Artifact:
         """The artifact at `path`; InvalidArtifact if it is missing, empty, or not the file that its manifest describes."""
         path = Path(path)
         format_of(path)
+        if is_group(path):
+            return cls._opened_group(path)
         if not path.is_file():
             raise InvalidArtifact(f"no such model file: {path}{_nearest(path)}")
         if not path.stat().st_size:
@@ -130,6 +165,21 @@ class Artifact:
                 f"{path} is not the file that {beside.name} describes (sha256 differs): export it again"
             )
         return cls(path, manifest)
+
+    @classmethod
+    def _opened_group(cls, path: Path) -> Artifact:
+        beside = manifest_path(path)
+        if not beside.is_file():
+            there = (
+                f"{path} holds no {beside.name}" if path.is_dir() else f"no such artifact group: {path}{_nearest(path)}"
+            )
+            raise InvalidArtifact(f"{there}: export the task again")
+        manifest = Manifest.from_json(beside.read_text(errors="replace"), str(beside))
+        if not manifest.group or manifest.group.sha256 != manifest.sha256:
+            raise InvalidArtifact(f"{beside} does not describe an artifact group: export the task again")
+        opened = cls(path, manifest)
+        opened.members()
+        return opened
 
     def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """(inputs, expected outputs) by name; the expected outputs are this artifact's own on the machine that proved it."""
@@ -147,7 +197,7 @@ class Artifact:
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (no folder {path.parent})"
-    there = sorted(p.name for p in path.parent.iterdir() if p.suffix in FORMATS)
+    there = sorted(p.name for p in path.parent.iterdir() if is_model(p))
     return (
         f"; {path.parent} holds {', '.join(there)}"
         if there

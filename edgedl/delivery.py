@@ -83,7 +83,7 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
             inputs = cases_of(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)
             manifest = _manifest(staged, session, claim, evidence)
-            golden = _golden(session, claim.reference.adapter.first_run(claim.reference.example))
+            vectors = golden(session, claim.reference.adapter.first_run(claim.reference.example))
     except (EngineFailed, InvalidArtifact, InvalidTensor) as failure:
         _set_aside(staged, target)
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
@@ -94,7 +94,7 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
         raise GateFailed(
             f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{_advice(claim)}"
         )
-    golden_path(staged).write_bytes(golden)
+    golden_path(staged).write_bytes(vectors)
     publish(staged.parent, target)
     return Artifact(target / staged.name, manifest)
 
@@ -163,7 +163,8 @@ def _name_of(there: int | str, wanted: int | str) -> int | str:
     return wanted if isinstance(wanted, str) else there
 
 
-def _golden(session: Session, feeds: Feeds) -> bytes:
+def golden(session: Session, feeds: Feeds) -> bytes:
+    """The golden vectors of a session: these inputs and what it makes of them."""
     inputs = accept(feeds, session.inputs)
     outputs = session.run(inputs)
     return tensorfile.encode(

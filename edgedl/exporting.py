@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,26 @@ from edgedl import registry, weights
 from edgedl.adapter import Direct
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
-from edgedl.errors import InvalidArtifact
-from edgedl.exporter import Program
+from edgedl.errors import InvalidArtifact, Unsupported
+from edgedl.exporter import Exporter, Program
 from edgedl.files import output_folder, refuse_existing, staging
-from edgedl.program import program_of
+from edgedl.group import SUFFIX
+from edgedl.grouping import deliver_group, loop_reference, of_part
+from edgedl.parts import Parts
+from edgedl.program import predicting, program_of
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES, Scheme
-from edgedl.spec import Array, Feeds, plain
+from edgedl.spec import plain
 from edgedl.streaming import step_program
 from edgedl.task import Predict, Task
 from edgedl.verify.cases import real_inputs
 
 Subject = str | TaskReference | Task
 """What is exported: a task, or words that lead to one."""
+
+
+Said = Callable[[str], None]
+"""Is told of each step before it begins."""
 
 
 def export(
@@ -37,9 +45,11 @@ def export(
     streaming: bool = False,
     force: bool = False,
     max_drop: float | None = None,
-    said: Callable[[str], None] = lambda step: None,
+    said: Said = lambda step: None,
 ) -> list[Artifact]:
     """Write `out/NAME.onnx`, `out/NAME.tflite`..., each proven against eager torch, and return them in the order of `to`.
+
+    An encoder-decoder becomes an artifact group, the folder `out/NAME.onnx.group`; see edgedl.group.
 
     channels_last: inputs of rank 4 become NHWC. streaming: one step of a recurrent network, `NAME.step.onnx`.
     force: write over what is there. max_drop: the largest loss of the task's
@@ -50,9 +60,12 @@ def export(
     resolved, provenance = resolve(task)
     out = output_folder(Path(out))
     name = f"{resolved.name}.step" if streaming else resolved.name
-    targets = [out / f"{name}{exporter.suffix}" for exporter in exporters]
+    targets = [out / f"{name}{exporter.suffix}{group_suffix(resolved)}" for exporter in exporters]
     if not force:
         refuse_existing(*targets)
+    if resolved.decoding:
+        _refuse_for_groups(channels_last, streaming)
+        return _export_groups(resolved, provenance, dict(zip(targets, exporters, strict=True)), max_drop, said)
     reference = torch_reference(resolved, channels_last, streaming)
     assert reference.program
     provenance = {**provenance, "channels_last": channels_last, "streaming": streaming}
@@ -62,6 +75,40 @@ def export(
         claim = Claim(name, exporter, with_max_drop(SCHEMES["fp32"], max_drop), reference, provenance)
         artifacts.append(_export_one(reference.program, target, claim))
     return artifacts
+
+
+def group_suffix(task: Task) -> str:
+    """What follows the suffix of the format in the name of the task's artifacts."""
+    return SUFFIX if task.decoding else ""
+
+
+def _refuse_for_groups(channels_last: bool, streaming: bool) -> None:
+    if channels_last or streaming:
+        raise Unsupported(
+            f"an encoder-decoder is not exported {'channels last' if channels_last else 'for streaming'}: "
+            "its decoder is a step model already, and its files take what its loop gives them"
+        )
+
+
+def _export_groups(
+    task: Task, provenance: dict[str, Any], targets: dict[Path, Exporter], max_drop: float | None, said: Said
+) -> list[Artifact]:
+    """A group for each target; the parts are of one module."""
+    parts = Parts.of(task)
+    scheme = with_max_drop(SCHEMES["fp32"], max_drop)
+    claims = {
+        t: Claim(task.name, exporter, scheme, loop_reference(parts), provenance) for t, exporter in targets.items()
+    }
+
+    def make(claim: Claim, name: str, part: Task, folder: Path) -> Artifact:
+        said(f"export the {name} of {folder.name}")
+        reference = torch_reference(part)
+        assert reference.program
+        target = folder / f"{name}{claim.exporter.suffix}"
+        of_this = Claim(name, claim.exporter, SCHEMES["fp32"], reference, of_part(provenance, name))
+        return _export_one(reference.program, target, of_this)
+
+    return [deliver_group(target, parts, claim, partial(make, claim)) for target, claim in claims.items()]
 
 
 def _export_one(program: Program, target: Path, claim: Claim) -> Artifact:
@@ -113,10 +160,4 @@ def torch_reference(task: Task, channels_last: bool = False, streaming: bool = F
 
 def eager(program: Program) -> Predict:
     """The program as a predict function."""
-
-    def predict(feeds: Feeds) -> dict[str, Array]:
-        with torch.inference_mode():
-            outputs = program.module(*(torch.from_numpy(feeds[name]) for name in program.inputs))
-        return {name: tensor.numpy() for name, tensor in zip(program.outputs, outputs, strict=True)}
-
-    return predict
+    return predicting(program.module, tuple(program.inputs), program.outputs)

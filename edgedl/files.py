@@ -61,6 +61,11 @@ def _made(path: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def remove(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -94,6 +99,19 @@ def staging(parent: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_folder(folder: Path, target: Path) -> None:
+    """Flush the staged folder and rename it to `target`; what is there already moves into the staging area, to go with it."""
+    try:
+        for file in (*sorted(folder.iterdir()), folder):
+            _flush(file)
+        if target.exists():
+            target.replace(folder.with_name(f"{folder.name}.old"))
+        folder.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        raise OutputExists(f"cannot write {target}: {error.strerror}") from error
 
 
 def publish(folder: Path, target: Path, rename: dict[str, str] | None = None) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.errors import GateFailed, OutputExists, Unsupported
-from edgedl.exporting import export, left_by
-from edgedl.files import output_folder, write_atomic
+from edgedl.exporting import export, group_suffix, left_by
+from edgedl.files import output_folder, remove, write_atomic
 from edgedl.measure import BenchmarkRecord, InputChoice, Plan, measure, subjects_of
 from edgedl.quantizing import quantize
 from edgedl.recipe import Recipe
@@ -99,8 +99,8 @@ def _claim(path: Path, recipe: Recipe, force: bool) -> None:
         raise OutputExists(f"{path.parent} holds a run of another recipe ({path}): choose another -o, or add --force")
     if force and path.parent.is_dir():
         for file in path.parent.iterdir():
-            if file.is_file() and file.name.startswith(f"{recipe.reference.resolve().name}."):
-                file.unlink()
+            if file.name.startswith(f"{recipe.reference.resolve().name}."):
+                remove(file)
     write_atomic(path, text.encode())
 
 
@@ -117,8 +117,8 @@ def _trained(recipe: Recipe, folder: Path, said: Step, progress: Progress) -> Ta
 
 
 def _make_format(run: _Run, format: str) -> None:
-    recipe, suffix = run.recipe, registry.exporter(format).suffix
-    stem = run.reference.resolve().name
+    recipe, task = run.recipe, run.reference.resolve()
+    stem, suffix = task.name, f"{registry.exporter(format).suffix}{group_suffix(task)}"
 
     def exported() -> Artifact:
         return export(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 from edgedl.errors import InvalidInput, InvalidReference
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line_of
-from edgedl.spec import Array, Axis, DynamicAxes, TensorSpec, plain, resize
-from edgedl.task import Task
+from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resize
+from edgedl.task import Predict, Task
 
 
 class FlatOutputs(torch.nn.Module):
@@ -100,6 +100,21 @@ def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False)
     names = _output_names(task, named_tensors(_try_out(task.name, module, inputs)))
     outputs = _distinct(names, inputs)
     return Program(task.name, FlatOutputs(module).eval(), inputs, outputs, axes, channels_last, task.signatures)
+
+
+def predicting(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> Predict:
+    """A module that returns a tuple of tensors as a predict function; inputs in the order of its `forward`."""
+
+    def predict(feeds: Feeds) -> dict[str, Array]:
+        with torch.inference_mode():
+            tensors = module(*(torch.from_numpy(feeds[name]) for name in inputs))
+        if len(tensors) != len(outputs):
+            raise InvalidReference(
+                f"forward returned {len(tensors)} tensors and {len(outputs)} outputs are named ({', '.join(outputs)})"
+            )
+        return {name: tensor.numpy() for name, tensor in zip(outputs, tensors, strict=True)}
+
+    return predict
 
 
 def shared_copy(module: torch.nn.Module) -> torch.nn.Module:

@@ -17,9 +17,12 @@ from edgedl.batching import batched
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
 from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
-from edgedl.exporting import Subject, export, left_by, resolve, torch_reference, with_max_drop
+from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import output_folder, refuse_existing, sha256, staging
+from edgedl.group import SUFFIX
+from edgedl.grouping import deliver_group, loop_reference
 from edgedl.isolated import IsolatedSession
+from edgedl.parts import Parts
 from edgedl.reference import TaskReference
 from edgedl.runtime import load
 from edgedl.schemes import Scheme
@@ -54,9 +57,15 @@ def quantize(
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
     exporter, wanted = registry.exporter(source.format), with_max_drop(_scheme(source, scheme), max_drop)
     folder = output_folder(Path(out) if out is not None else source.path.parent)
-    target = folder / f"{_stem(source)}.{scheme}{exporter.suffix}"
+    target = folder / f"{_stem(source)}.{scheme}{exporter.suffix}{SUFFIX if source.group else ''}"
     if not force:
         refuse_existing(target)
+    if source.group:
+        whole = _decoding_task(source, task, calibration)
+        return _quantize_group(
+            source, target, whole, wanted, random_calibration=random_calibration, samples=samples,
+            allow_slower=allow_slower, options=options,
+        )  # fmt: skip
     if not allow_slower and (objection := exporter.objection(source.path, wanted)):
         raise Unsupported(f"{objection} (or add --allow-slower)")
     original = original_of(source, task)
@@ -72,6 +81,29 @@ def quantize(
         return deliver(stage / target.name, folder, Claim(_stem(source), exporter, wanted, reference, provenance))
 
 
+def _quantize_group(source: Artifact, target: Path, task: Task, scheme: Scheme, **given: Any) -> Artifact:
+    parts, members = Parts.of(task), source.members()
+    provenance = {**_provenance(source), "parent_sha256": source.sha256}
+    exporter = registry.exporter(source.format)
+
+    def make(name: str, part: Task, folder: Path) -> Artifact:
+        try:
+            return quantize(members[name], scheme.name, folder, task=part, **given)
+        except Unsupported as error:
+            raise Unsupported(f"the {name} of {source.path}: {error}") from error
+
+    return deliver_group(target, parts, Claim(_stem(source), exporter, scheme, loop_reference(parts), provenance), make)
+
+
+def _decoding_task(source: Artifact, task: Subject | None, calibration: str | None) -> Task:
+    """The original of a group, with other calibration inputs where they are given."""
+    original = original_of(source, task)
+    if not original or not source.manifest:
+        raise InvalidInput(f"the manifest of {source.path} names no task: give it with --task net.py:NAME")
+    inputs = sources.from_source(calibration, source.manifest.inputs) if calibration else original.calibration
+    return replace(original, calibration=inputs)
+
+
 def export_and_quantize(
     task: Subject, scheme: str, to: Iterable[str], out: str | Path, *, force: bool = False, **options: Any
 ) -> list[Artifact]:
@@ -83,7 +115,7 @@ def export_and_quantize(
 
 def _float(task: Subject, format: str, out: str | Path, force: bool) -> Artifact:
     resolved, _ = resolve(task)
-    path = Path(out) / f"{resolved.name}{registry.exporter(format).suffix}"
+    path = Path(out) / f"{resolved.name}{registry.exporter(format).suffix}{group_suffix(resolved)}"
     reference = TaskReference(task) if isinstance(task, str) else task
     left = left_by(path, reference) if isinstance(reference, TaskReference) else None
     return left or export(task, [format], out, force=force)[0]

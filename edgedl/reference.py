@@ -5,6 +5,7 @@
     zoo:NAME               a reference task of edgedl
     timm:NAME              an architecture of timm (random weights unless --weights is given)
     model.pt2              a program saved by torch.export.save
+    TASK#encoder           one part of an encoder-decoder, as a task of its own; or TASK#decoder
 
 NAME is a Task, a callable that returns one, an nn.Module or a callable that returns one.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from edgedl.errors import EdgedlError, InvalidReference, Unavailable, UnknownName
+from edgedl.errors import EdgedlError, InvalidInput, InvalidReference, Unavailable, UnknownName
 from edgedl.shapes import with_shapes
 from edgedl.source_lines import described
 from edgedl.spec import Array, DynamicAxes, InputOption, parse_dynamic, parse_input
@@ -65,8 +66,21 @@ class TaskReference:
 
         InvalidReference if the words lead to none; Unavailable if a package is missing.
         """
-        task = with_shapes(_with_axes(_find(self.text, self.inputs), parse_dynamic(self.dynamic)), self.shapes)
-        return replace(task, model=functools.partial(_make, task, self.weights))
+        text, _, part = self.text.partition("#")
+        found = _find(text, self.inputs)
+        if found.decoding and (self.dynamic or self.shapes):
+            raise InvalidInput(
+                f"{text} is an encoder-decoder, whose Task says which axes are dynamic: --dynamic and --shape do not"
+            )
+        task = with_shapes(_with_axes(found, parse_dynamic(self.dynamic)), self.shapes)
+        whole = replace(task, model=functools.partial(_make, task, self.weights))
+        return _part(whole, part) if part else whole
+
+
+def _part(whole: Task, name: str) -> Task:
+    from edgedl.parts import Parts
+
+    return Parts.of(whole).as_task(name)
 
 
 def _make(task: Task, weights: str | None) -> torch.nn.Module:

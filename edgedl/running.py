@@ -11,8 +11,10 @@ import numpy as np
 
 from edgedl.artifact import Artifact
 from edgedl.calibration import read_arrays
+from edgedl.decoding import cut, spelled
 from edgedl.errors import GateFailed, InvalidTensor
 from edgedl.files import refuse_existing, write_atomic
+from edgedl.group import TOKENS
 from edgedl.isolated import IsolatedSession
 from edgedl.spec import Array, TensorSpec
 from edgedl.verify.parity import relative_rms
@@ -20,20 +22,33 @@ from edgedl.verify.parity import relative_rms
 
 @dataclass(frozen=True)
 class RunResult:
-    """outputs by name; golden: what the golden vectors showed, None where they were not used."""
+    """outputs by name; golden: what the golden vectors showed, None where they were not used.
+
+    texts: the words of each sequence that an artifact group decoded, where it has a vocabulary.
+    """
 
     engine: str
     outputs: Mapping[str, Array]
     golden: str | None = None
+    texts: tuple[str, ...] = ()
 
 
 def run_files(path: str, files: tuple[str, ...], runtime: str, device: str, threads: int | None) -> RunResult:
     """Run on .npy and .npz files; see `edgedl run --help`."""
-    with IsolatedSession(Artifact.open(path), runtime, device, threads) as session:
+    artifact = Artifact.open(path)
+    with IsolatedSession(artifact, runtime, device, threads) as session:
         feeds: dict[str, Array] = {}
         for text in files:
             feeds |= _read(text, session.inputs)
-        return RunResult(session.engine, session.run(feeds))
+        outputs = session.run(feeds)
+    return RunResult(session.engine, outputs, texts=_texts(artifact, outputs))
+
+
+def _texts(artifact: Artifact, outputs: Mapping[str, Array]) -> tuple[str, ...]:
+    words = artifact.group.vocabularies.get(TOKENS) if artifact.group else None
+    if not artifact.group or not words:
+        return ()
+    return tuple(spelled(tokens, words) for tokens in cut(outputs[TOKENS], artifact.group.loop.end))
 
 
 def _read(text: str, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
@@ -60,7 +75,8 @@ def golden_check(path: str, runtime: str, device: str, threads: int | None) -> R
         raise GateFailed(
             f"{path} in {session.engine} does not give its golden outputs: relative RMS error {error:.2g}, expected at most 0.01"
         )
-    return RunResult(session.engine, outputs, f"golden outputs agree (relative RMS error {error:.2g})")
+    said = f"golden outputs agree (relative RMS error {error:.2g})"
+    return RunResult(session.engine, outputs, said, _texts(artifact, outputs))
 
 
 def write_outputs(path: Path, outputs: Mapping[str, Array], force: bool) -> None:

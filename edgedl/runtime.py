@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from edgedl import registry
-from edgedl.artifact import Artifact, State
+from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidTensor, Unavailable, UnknownName
 from edgedl.reference import TaskReference
-from edgedl.spec import Array, Feeds, Quantization, TensorSpec
+from edgedl.spec import Array, Feeds, Quantization, State, TensorSpec
 
 T = TypeVar("T")
 Source = Artifact | TaskReference
@@ -147,7 +147,7 @@ def load(
     threads: int | None = None,
     options: Options = NO_OPTIONS,
 ) -> Session:
-    """A session for a model file or, in eager torch, for a task reference.
+    """A session for a model file, an artifact group (see load_group) or, in eager torch, a task reference.
 
     runtime: `auto` takes the first installed engine for the format. threads: None leaves the choice to the engine.
     options: of the engine, by name; UnknownName for one that it does not have.
@@ -155,6 +155,10 @@ def load(
     source = as_source(source)
     if threads is not None and threads < 1:
         raise InvalidTensor(f"threads={threads}: expected 1 or more")
+    if isinstance(source, Artifact) and source.group:
+        from edgedl.group_session import load_group
+
+        return load_group(source, runtime, device, threads, options)
     plugin = _runtime_for(source, runtime)
     session = plugin.load(source, device, threads, *_options(plugin, options))
     if isinstance(source, Artifact) and source.manifest:

@@ -18,10 +18,12 @@ class Tolerance:
 
     relative_rms: rms(output - reference) / rms(reference), no unit.
     max_drop: the largest loss of the task's score that passes, in the score's own unit.
+    least_match: of an encoder-decoder, the share of decoded sequences that must be the reference's, token for token.
     """
 
     relative_rms: float
     max_drop: float
+    least_match: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Scheme:
 
 
 _ALL = (
-    Scheme("fp32", "float32", "float32", False, Tolerance(1e-4, 0.001), "the reference; any engine"),
+    Scheme("fp32", "float32", "float32", False, Tolerance(1e-4, 0.001, 0.99), "the reference; any engine"),
     Scheme("fp16", "float16", "float32", False, Tolerance(5e-3, 0.002), "half the bytes, float speed; any engine"),
     Scheme(
         "w8", "int8", "float32", False, Tolerance(0.1, 0.01), "a quarter of the bytes, float speed; flash-bound devices"

@@ -54,6 +54,14 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class State:
+    """What a step model carries: the output of one run is the input of the next; zero at the start where nothing else is said."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Axis:
     """A dynamic axis: its name, and the range of lengths over which an artifact is proven (the file has no bounds)."""
 

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgedl.artifact import State
 from edgedl.errors import InvalidInput
 from edgedl.exporter import Program
 from edgedl.runtime import Session, Stream
-from edgedl.spec import Array, Axis, DynamicAxes, Feeds, resize
+from edgedl.spec import Array, Axis, DynamicAxes, Feeds, State, resize
 from edgedl.task import Predict
 from edgedl.verify.parity import relative_rms
 

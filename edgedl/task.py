@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgedl.group import DecodeLoop
 from edgedl.spec import Array, Axis, Feeds
 
 if TYPE_CHECKING:
@@ -32,6 +33,33 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a task's module that becomes a file of its own.
+
+    module: the part, of the whole module. outputs: their names. inputs, dynamic_axes: of the decoder, by the names and in the
+    order of its `forward`, as in Task; the encoder's are the task's.
+    """
+
+    module: Callable[[torch.nn.Module], torch.nn.Module]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    dynamic_axes: Mapping[str, Mapping[int, str | Axis]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncoderDecoder:
+    """A module that is run in two parts: the encoder once, one step of the decoder for each token of the result.
+
+    vocabularies: input name, or `tokens` for the result, -> the word of each number; for the device.
+    """
+
+    encoder: Part
+    decoder: Part
+    loop: DecodeLoop
+    vocabularies: Callable[[], Mapping[str, Sequence[str]]] = dict
+
+
+@dataclass(frozen=True)
 class Task:
     """A frozen bundle of callables. `model` and `example_inputs` are enough to export.
 
@@ -44,6 +72,7 @@ class Task:
     evaluate: the score of a predict function on held-out data.
     synthetic: the example inputs are seeded noise.
     fit: trains the module in place, `(module, seed, progress)`, and returns it; an edgedl.Loop can be interrupted and resumed.
+    decoding: of an encoder-decoder. Its only output is then `tokens`, int64 [batch, length], for `evaluate` as well.
     """
 
     name: str
@@ -58,3 +87,4 @@ class Task:
     licence: str = ""
     synthetic: bool = False
     signatures: tuple[Mapping[str, int], ...] = ()
+    decoding: EncoderDecoder | None = None

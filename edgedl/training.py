@@ -11,12 +11,12 @@ from edgedl import weights
 from edgedl.checkpoint import EVERY, Checkpoint
 from edgedl.engine import Engine, is_helper
 from edgedl.errors import EdgedlError, GateFailed, Interrupted, InvalidInput, InvalidReference
-from edgedl.exporting import Subject, eager, resolve
+from edgedl.exporting import Subject, resolve
 from edgedl.files import output_folder, refuse_existing, write_files
 from edgedl.loop import Fitted, Loop
 from edgedl.measure.energy import meter
 from edgedl.measure.environment import environment
-from edgedl.program import program_of
+from edgedl.parts import predict_of
 from edgedl.report.training import pages
 from edgedl.source_lines import described
 from edgedl.task import Progress, Score, Task
@@ -59,7 +59,7 @@ def train(
         raise _told(error, checkpoint) from error
     if is_helper():
         return path, None
-    score = resolved.evaluate(eager(program_of(resolved, fitted.module))) if resolved.evaluate else None
+    score = resolved.evaluate(predict_of(resolved, fitted.module)) if resolved.evaluate else None
     record = TrainingRecord(
         resolved.name, resolved.description, resolved.licence, seed, _words(resolved), engine, fitted.device,
         sum(parameter.numel() for parameter in fitted.module.parameters()), len(fitted.losses), fitted.seconds, fitted.resumed,

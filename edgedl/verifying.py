@@ -9,8 +9,10 @@ from edgedl.artifact import Artifact
 from edgedl.delivery import cases_of, prove_session
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.exporting import Subject, torch_reference, with_max_drop
+from edgedl.grouping import loop_reference, of_member, prove_loop
+from edgedl.parts import Parts
 from edgedl.quantizing import made_how, original_of
-from edgedl.schemes import SCHEMES
+from edgedl.schemes import SCHEMES, Scheme
 from edgedl.targets import find
 from edgedl.verify import Evidence
 from edgedl.verify.culprit import find_culprit
@@ -35,6 +37,8 @@ def verify(
             f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME"
         )
     scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
+    if source.group:
+        return _verify_group(source, Parts.of(original), runtime, target, scheme)
     reference = torch_reference(original, **made_how(source))
     with find(target).session(source, runtime) as session:
         inputs = cases_of(session, reference)
@@ -46,4 +50,18 @@ def verify(
         exporter = registry.exporter(source.format)
         culprit = find_culprit(reference.program, exporter, source.path, feeds, tolerance)
         raise GateFailed(f"{source.path} is not proven: {evidence.failures[0]}" + (f"; {culprit}" if culprit else ""))
+    return evidence
+
+
+def _verify_group(source: Artifact, parts: Parts, runtime: str, target: str, scheme: Scheme) -> Evidence:
+    """Every member, then the whole loop."""
+    members = {
+        name: verify(member.path, parts.as_task(name), runtime, None, target)
+        for name, member in source.members().items()
+    }
+    parity = tuple(of_member(name, case) for name, evidence in members.items() for case in evidence.parity)
+    with find(target).session(source, runtime) as session:
+        evidence = prove_loop(session, loop_reference(parts), scheme, parity)
+    if not evidence.passed:
+        raise GateFailed(f"{source.path} is not proven: {evidence.failures[0]}")
     return evidence

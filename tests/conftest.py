@@ -46,6 +46,14 @@ def digits_onnx(digits_weights: Path) -> Artifact:
     return edgedl.export(reference, ("onnx",), digits_weights.parent)[0]
 
 
+@pytest.fixture(scope="session")
+def reverse_onnx(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """An encoder-decoder as an ONNX artifact group, alone in its folder, read only."""
+    return edgedl.export(f"{Path(__file__).with_name('reverser.py')}:task", ["onnx"], tmp_path_factory.mktemp("group"))[
+        0
+    ]
+
+
 @pytest.fixture
 def linear_task() -> Task:
     """y = relu(x W + b) with seeded weights and a dynamic batch."""

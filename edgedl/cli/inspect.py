@@ -19,24 +19,46 @@ if TYPE_CHECKING:
 @click.argument("artifact")
 @options.as_json
 def command(artifact: str, as_json: bool) -> None:
-    """Show what is in a model file, and what was proven of it.
+    """Show what is in a model file or an artifact group, and what was proven of it.
 
     \b
     Examples:
       edgedl inspect out/digits.onnx
       edgedl inspect model.tflite --json
+      edgedl inspect out/translation.onnx.group
     """
     from edgedl import registry
     from edgedl.artifact import Artifact
     from edgedl.ledger import left_wide
 
     opened = Artifact.open(artifact)
+    if opened.group:
+        output.print_json(output.artifact_json(opened)) if as_json else click.echo("\n".join(_group_lines(opened)))
+        return
     description = registry.exporter(opened.format).describe(opened.path)
     if as_json:
         described = {**asdict(description), "left_wide": left_wide(description)}
         output.print_json({**output.artifact_json(opened), "description": described})
         return
     click.echo("\n".join(_lines(opened, description)))
+
+
+def _group_lines(artifact: Artifact) -> list[str]:
+    assert artifact.manifest and artifact.group
+    group, loop, members = artifact.group, artifact.group.loop, artifact.members()
+    return [
+        f"{artifact.path}  {output.size(artifact.size)}  {artifact.format}, {loop.kind} of {len(members)} files",
+        *(f"input       {spec}" for spec in artifact.manifest.inputs),
+        *(f"output      {spec}" for spec in artifact.manifest.outputs),
+        *(f"{name:12}{member.path.name}  {output.size(member.size)}" for name, member in members.items()),
+        f"loop        begin {loop.begin}, end {loop.end}, at most {loop.length} tokens, beam {loop.beam}",
+        f"token       {loop.token} in, chosen by {loop.logits}",
+        *(f"feeds       {name} from {source}" for name, source in loop.feeds.items()),
+        *(f"state       {state.output} to {state.input}" for state in loop.states),
+        *(f"zeros       {name} [{', '.join(map(str, shape))}]" for name, shape in loop.zeros.items()),
+        *(f"vocabulary  {name}: {len(words):,} words" for name, words in group.vocabularies.items()),
+        _evidence(artifact),
+    ]
 
 
 def _lines(artifact: Artifact, description: Description) -> list[str]:

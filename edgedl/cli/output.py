@@ -59,6 +59,8 @@ def proven_line(artifact: Artifact) -> str:
     evidence = artifact.manifest.evidence
     worst = max((p["relative_rms"] for p in evidence["parity"]), default=0.0)
     line = f"{artifact.path}  {size(artifact.manifest.size)}  proven: relative RMS error {worst:.2g} on {evidence['inputs']} inputs"
+    if match := evidence.get("match"):
+        line += f", {match['equal']:.1%} of {match['sequences']} sequences the same"
     if score := evidence["score"]:
         line += f", {score['name']} {score['value']:.4g} (drop {score['drop']:.2g})"
     return line

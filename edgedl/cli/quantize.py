@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgedl.artifact import FORMATS
+from edgedl.artifact import is_model
 from edgedl.cli import options, output
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES
@@ -35,7 +35,7 @@ _SCHEMES = "\n".join(f"  {s.name:13} {s.suits}" for s in SCHEMES.values() if s.n
 def command(
     task: TaskReference, formats: tuple[str, ...], out: str | None, as_json: bool, original: str | None, **rest: Any
 ) -> None:
-    """Write a model in fewer bits. TASK is a float model file (.onnx, .tflite), or a task, which is exported first.
+    """Write a model in fewer bits. TASK is a float model file (.onnx, .tflite) or group, or a task, which is exported first.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def command(
     from edgedl.quantizing import export_and_quantize, quantize
 
     with output.working():
-        if Path(task.text).suffix in FORMATS:
+        if is_model(Path(task.text)):
             reference = TaskReference(original, task.weights, task.inputs, task.dynamic) if original else None
             artifacts = [quantize(task.text, out=out, task=reference, **rest)]
         else:

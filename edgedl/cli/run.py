@@ -32,13 +32,16 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Run a model file once. Without --input, on its golden inputs, and say whether the expected outputs come out.
+    """Run a model file, or the loop of an artifact group, once.
+
+    Without --input, on its golden inputs, and say whether the expected outputs come out.
 
     \b
     Examples:
       edgedl run out/digits.onnx --input image.npy
       edgedl run out/digits.w8a8.tflite --input image=image.npy -o outputs.npz
       edgedl run out/digits.onnx
+      edgedl run out/translation.onnx.group --input source=words.npy
     """
     from edgedl.running import golden_check, run_files, write_outputs
 
@@ -55,10 +58,13 @@ def command(
                 "engine": result.engine,
                 "outputs": {n: a.tolist() for n, a in result.outputs.items()},
                 "golden": result.golden,
+                **({"texts": result.texts} if result.texts else {}),
             }
         )
         return
     click.echo(f"{artifact} in {result.engine}" + (f": {result.golden}" if result.golden else ""))
+    for text in result.texts:
+        click.echo(text)
     for name, array in result.outputs.items() if not out else ():
         click.echo(f"{name} {array.shape} {array.dtype}\n{_shown(array)}")
 

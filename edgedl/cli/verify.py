@@ -39,10 +39,12 @@ def command(
         output.print_json(evidence.to_dict())
         return
     worst = max((p.relative_rms for p in evidence.parity), default=0.0)
+    same = f", {evidence.match.equal:.1%} of {evidence.match.sequences} sequences the same" if evidence.match else ""
     score = (
         f", {evidence.score.name} {evidence.score.value:.4g} (drop {evidence.score.drop:.2g})" if evidence.score else ""
     )
     where = "" if target == "local" else f" on {target}"
     click.echo(
-        f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: relative RMS error {worst:.2g} on {evidence.inputs} inputs{score}"
+        f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: relative RMS error {worst:.2g} "
+        f"on {evidence.inputs} inputs{same}{score}"
     )

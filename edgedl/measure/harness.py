@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from edgedl.artifact import Artifact
-from edgedl.files import sha256
 from edgedl.measure.environment import environment, finish
 from edgedl.measure.plan import Plan, Subject
 from edgedl.measure.record import BenchmarkRecord, Measured
@@ -64,5 +63,4 @@ def describe(subject: Subject) -> Measured:
     shared = (subject.runtime, subject.device, subject.threads, subject.options, subject.affinity)
     if not isinstance(source, Artifact):
         return Measured(subject.label, source.text, format_of(source), *shared)
-    size, digest = source.path.stat().st_size, sha256(source.path)
-    return Measured(subject.label, source.path.name, source.format, *shared, sha256=digest, size=size)
+    return Measured(subject.label, source.path.name, source.format, *shared, sha256=source.sha256, size=source.size)

@@ -109,9 +109,7 @@ def _row(artifact: Artifact, artifacts: Sequence[Artifact], **figures: Any) -> R
 
 
 def _identity(artifact: Artifact) -> str:
-    from edgedl.files import sha256
-
-    return artifact.manifest.sha256 if artifact.manifest else sha256(artifact.path)
+    return artifact.manifest.sha256 if artifact.manifest else artifact.sha256
 
 
 def _size(artifact: Artifact) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedl.artifact import FORMATS, Artifact
+from edgedl.artifact import FORMATS, Artifact, is_group, is_model
 from edgedl.errors import InvalidInput
 from edgedl.measure import BenchmarkRecord
 from edgedl.measure.record import KIND
@@ -30,16 +30,16 @@ def collect(sources: Sequence[Path]) -> Found:
     if len(records) > 1:
         names = ", ".join(map(str, records))
         raise InvalidInput(f"more than one benchmark record ({names}): name one; only what ran side by side compares")
-    artifacts = tuple(Artifact.open(file) for file in files if file.suffix in FORMATS)
+    artifacts = tuple(Artifact.open(file) for file in files if is_model(file))
     return Found(artifacts, BenchmarkRecord.open(records[0]) if records else None)
 
 
 def _files(source: Path) -> Iterator[Path]:
-    if source.is_dir():
+    if source.is_dir() and not is_group(source):
         yield from _in_folder(source)
     elif not source.exists():
         raise InvalidInput(f"no such file or folder: {source}")
-    elif source.suffix in FORMATS or source.suffix == ".json":
+    elif is_model(source) or source.suffix == ".json":
         yield source
     else:
         known = ", ".join([*FORMATS, ".json"])
@@ -47,8 +47,8 @@ def _files(source: Path) -> Iterator[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    there = sorted(file for file in folder.iterdir() if file.is_file())
-    found = [file for file in there if file.suffix in FORMATS or (file.suffix == ".json" and _is_record(file))]
+    there = sorted(file for file in folder.iterdir() if file.is_file() or is_group(file))
+    found = [file for file in there if is_model(file) or (file.suffix == ".json" and _is_record(file))]
     if not found:
         raise InvalidInput(f"{folder} holds no model file and no benchmark record")
     return found

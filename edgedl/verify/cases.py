@@ -21,7 +21,7 @@ BATCHES = 8
 def real_inputs(task: Task, specs: tuple[TensorSpec, ...]) -> tuple[list[dict[str, Array]], str]:
     """Inputs, and what they are: `calibration`, `example`, or `seeded` for noise. InvalidInput unless the task takes them."""
     if task.calibration and (batches := _calibration(task.calibration)):
-        for feeds in batches:
+        for feeds in batches if specs else ():
             _check(feeds, specs)
         return batches, "calibration"
     return [plain(task.example_inputs())], "seeded" if task.synthetic else "example"

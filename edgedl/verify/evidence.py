@@ -36,6 +36,15 @@ class ScoreDrop:
 
 
 @dataclass(frozen=True)
+class Match:
+    """Of an encoder-decoder: the share of decoded sequences that are those of the reference, token for token, and the least that passes."""
+
+    sequences: int
+    equal: float
+    least: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What was proven, on which inputs, against what and how tightly; `failures` is empty where the gate opens."""
 
@@ -47,6 +56,7 @@ class Evidence:
     score: ScoreDrop | None
     failures: tuple[str, ...]
     drift: Drift = ()
+    match: Match | None = None
 
     @property
     def passed(self) -> bool:
@@ -73,9 +83,14 @@ def prove(
     for case, feeds in cases.items():
         got, want = candidate(feeds), reference(feeds)
         parity += _held(case, got, want, tolerance)
-    score = score_drop(_scored(evaluate, reference), _scored(evaluate, candidate)) if evaluate else None
+    score = dropped(evaluate, reference, candidate)
     failures = _failures(tuple(parity), score, tolerance)
     return Evidence(reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want))
+
+
+def dropped(evaluate: Callable[[Predict], Score] | None, reference: Predict, candidate: Predict) -> ScoreDrop | None:
+    """The drop from the reference's score to the candidate's, where there is a score."""
+    return score_drop(_scored(evaluate, reference), _scored(evaluate, candidate)) if evaluate else None
 
 
 def _scored(evaluate: Callable[[Predict], Score], predict: Predict) -> Score:
@@ -93,11 +108,16 @@ def _held(case: str, got: Feeds, want: Feeds, tolerance: Tolerance) -> list[Pari
 
 def _failures(parity: tuple[Parity, ...], score: ScoreDrop | None, tolerance: Tolerance) -> tuple[str, ...]:
     failures = [f"output {p.output!r} at {p.case}: {p.failure}" for p in parity if p.failure]
-    if score and not score.drop <= tolerance.max_drop:
-        failures.append(
-            f"{score.name} falls from {score.reference:.4g} to {score.value:.4g}, over the budget of {tolerance.max_drop:.4g}"
-        )
-    return tuple(failures)
+    return (*failures, *over_budget(score, tolerance))
+
+
+def over_budget(score: ScoreDrop | None, tolerance: Tolerance) -> tuple[str, ...]:
+    """One sentence where more of the score is lost than may be."""
+    if not score or score.drop <= tolerance.max_drop:
+        return ()
+    return (
+        f"{score.name} falls from {score.reference:.4g} to {score.value:.4g}, over the budget of {tolerance.max_drop:.4g}",
+    )
 
 
 def score_drop(reference: Score, candidate: Score, resamples: int = 2000) -> ScoreDrop:

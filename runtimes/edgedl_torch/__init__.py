@@ -14,9 +14,9 @@ class TorchRuntime:
     extra = "train"
 
     def load(self, source: Source, device: str, threads: int | None) -> Session:
-        from edgedl_torch.session import TorchSession
+        from edgedl_torch.session import open_session
 
-        return TorchSession(source, device, threads)
+        return open_session(source, device, threads)
 
 
 runtime = TorchRuntime()

@@ -5,22 +5,35 @@ from __future__ import annotations
 import torch
 
 from edgedl.errors import InvalidTensor, Unavailable, UnknownName
+from edgedl.group_session import GroupSession
+from edgedl.parts import NAMES, Parts
 from edgedl.program import program_of
 from edgedl.reference import TaskReference
 from edgedl.runtime import Session, Source
 from edgedl.spec import Array, Feeds, TensorSpec
+from edgedl.task import Task
+
+
+def open_session(source: Source, device: str, threads: int | None) -> Session:
+    """The task's module, or the loop over its parts where it is an encoder-decoder."""
+    assert isinstance(source, TaskReference)
+    task = source.resolve()
+    if not task.decoding:
+        return TorchSession(task, device, threads)
+    parts = Parts.of(task)
+    encoder, decoder = (TorchSession(parts.as_task(name), device, threads) for name in NAMES)
+    words = {name: tuple(words) for name, words in task.decoding.vocabularies().items()}
+    return GroupSession(task.decoding.loop, words, encoder, decoder)
 
 
 class TorchSession(Session):
-    def __init__(self, source: Source, device: str, threads: int | None) -> None:
-        assert isinstance(source, TaskReference)
+    def __init__(self, task: Task, device: str, threads: int | None) -> None:
         if device not in ("cpu", "cuda"):
             raise UnknownName("device", device, ("cpu", "cuda"))
         if device == "cuda" and not torch.cuda.is_available():
             raise Unavailable("device 'cuda' is not here: torch sees no GPU")
         if threads is not None:
             torch.set_num_threads(threads)
-        task = source.resolve()
         self._program = program_of(task, task.model())
         self._module = self._program.module.to(device)
         outputs = self._module(*self._on(device, self._program.inputs))

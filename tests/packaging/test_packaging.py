@@ -32,8 +32,9 @@ HEAVY = {
     "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm", "lightning_fabric", "torch_pruning",
 }  # fmt: skip
 PUBLIC = [
-    "Artifact", "Axis", "Engine", "Loop", "QuantizationOptions", "Recipe", "Score", "Session", "Stage", "Task", "TaskReference",
-    "benchmark", "export", "load", "optimize", "quantize", "train",
+    "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",
+    "Stage", "State", "Task", "TaskReference",
+    "benchmark", "export", "load", "load_group", "optimize", "quantize", "train",
 ]  # fmt: skip
 
 
