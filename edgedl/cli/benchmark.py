@@ -11,6 +11,7 @@ from edgedl.cli import options as shared
 
 if TYPE_CHECKING:
     from edgedl.measure import BenchmarkRecord, Subject
+    from edgedl.report.footprint import Stated
 
 EXAMPLES = """\b
 Examples:
@@ -18,6 +19,7 @@ Examples:
   edgedl benchmark zoo:digits digits.onnx --threads 1,2 -o record.json
   edgedl benchmark digits.tflite --runs 1000 --seconds 5 --json
   edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
+  edgedl benchmark net.tflite --target predicted:raspberry-pi-4 --grid 350 --battery 3000mAh@3.7V --duty 10/s
 """
 
 
@@ -45,6 +47,7 @@ def _threads(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the record, with all samples, to this file."
 )
+@shared.footprint
 @shared.force
 @shared.as_json
 def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_json: bool, **options: Any) -> None:
@@ -55,13 +58,14 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     """
     from edgedl.files import write_atomic
 
+    stated = _stated(options)
     if output:
         _check_output(output, force)
     record = _measure(artifacts, options)
     text = record.to_json()
     if output:
         write_atomic(output, text.encode())
-    click.echo(text, nl=False) if as_json else _show(record)
+    click.echo(text, nl=False) if as_json else _show(record, stated)
     _warn(record)
 
 
@@ -115,16 +119,32 @@ def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
         raise kind(f"{record.subjects[0].label}: {failure.message}")
 
 
-def _show(record: BenchmarkRecord) -> None:
+def _stated(options: dict[str, Any]) -> Stated | None:
+    """Before the measurement: what is wrong there should not cost it."""
+    from edgedl.errors import InvalidInput
+    from edgedl.measure.energy import parse_battery, parse_duty
+    from edgedl.report.footprint import Stated
+
+    grid, battery, duty = (options[name] for name in ("grid", "battery", "duty"))
+    if (battery is None) != (duty is None):
+        raise InvalidInput("--battery and --duty go together, as --battery 3000mAh@3.7V --duty 10/s")
+    if grid is None and battery is None:
+        return None
+    return Stated(grid, battery and parse_battery(battery), duty and parse_duty(duty))
+
+
+def _show(record: BenchmarkRecord, stated: Stated | None) -> None:
     from edgedl.report.build import comparisons
     from edgedl.report.figures import basis_sentences, figures_table, parity_sentences
+    from edgedl.report.footprint import footprint_sentences
     from edgedl.report.table import benchmark_table, printable
 
     if any(subject.rounds or subject.failure for subject in record.subjects):
         click.echo(benchmark_table(record))
     if figures := figures_table(record):
         click.echo(figures)
-    for sentence in (*comparisons(record), *parity_sentences(record), *basis_sentences(record)):
+    footprint = footprint_sentences(record, stated) if stated else ()
+    for sentence in (*comparisons(record), *parity_sentences(record), *basis_sentences(record), *footprint):
         click.echo(printable(sentence))
 
 

@@ -53,6 +53,17 @@ max_drop = click.option(
 )  # fmt: skip
 
 
+def footprint(function: Function) -> Function:
+    """--grid --battery --duty, given to the function as texts and a number in its options."""
+    grid = click.option(
+        "--grid", type=click.FloatRange(0, 1e5), metavar="GRAMS", help="CO2 of your grid in g/kWh, as 350: tells grams."
+    )
+    battery = click.option("--battery", metavar="CAPACITY", help="As 3000mAh@3.7V: tells how long it lasts at --duty.")
+    duty = click.option("--duty", metavar="RATE", help="Inferences per s, min, h or day, as 10/s.")
+    decorated: Function = grid(battery(duty(function)))
+    return decorated
+
+
 def task(function: Function) -> Function:
     """TASK --weights --input --dynamic, given to the function as one TaskReference `task`."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgedl.artifact import Artifact
 from edgedl.measure.environment import environment, finish
+from edgedl.measure.joules import Joules
 from edgedl.measure.plan import Plan, Subject
 from edgedl.measure.record import BenchmarkRecord, Measured
 from edgedl.measure.runner import ColdRunner, FeedsOf, Runner
@@ -39,10 +40,11 @@ def measure(
     kind = ColdRunner if plan.mode == "cold" else Runner
     with contextlib.ExitStack() as stack:
         runners = [kind(subject, feeds_of, plan, stack, place, describe(subject), began) for subject in subjects]
+        joules = Joules(subjects[0].device if subjects else "cpu", place is HERE)
         for done, (runner, turn) in enumerate(_turns(runners, plan), start=1):
-            runner.take(turn)
+            joules.take(runner, turn)
             progress(done, steps(len(runners), plan))
-    return BenchmarkRecord(tuple(runner.measured for runner in runners), plan, finish(before))
+    return BenchmarkRecord(tuple(map(joules.told, runners)), plan, finish(before), no_energy=joules.reason)
 
 
 def _turns(runners: list[Runner], plan: Plan) -> Iterator[tuple[Runner, int | None]]:

@@ -195,13 +195,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class BenchmarkRecord:
-    """All subjects of one interleaved measurement; rounds of one number were taken side by side."""
+    """All subjects of one interleaved measurement; rounds of one number were taken side by side.
+
+    no_energy: why the energy of none was counted.
+    """
 
     subjects: tuple[Measured, ...]
     plan: Plan
     environment: Environment
     kind: str = KIND
     schema_version: int = SCHEMA_VERSION
+    no_energy: str | None = None
 
     def __post_init__(self) -> None:
         if not self.subjects:

@@ -9,6 +9,7 @@ from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, InvalidInput, Unsupported
 from edgedl.measure import BenchmarkRecord, FeedsOf, Figure, Measured, Plan, Subject, describe
 from edgedl.measure.environment import environment
+from edgedl.measure.joules import figure_of
 from edgedl.measure.runner import failure_of
 from edgedl.predict.models import devices, models_of
 from edgedl.predict.prediction import Prediction, predict, workload_of
@@ -51,9 +52,7 @@ def figures(made: Prediction) -> list[Figure]:
     latency = Figure("latency", made.seconds * 1e9, "ns", "predicted", made.low * 1e9, made.high * 1e9, basis)
     if made.energy is None:
         return [latency]
-    joules, error = made.energy.joules * 1e3, made.energy.error * 1e3
-    low, high = max(joules - error, 0.0), joules + error
-    return [latency, Figure("energy", joules, "mJ", "predicted", low, high, made.energy.source)]
+    return [latency, figure_of(made.energy)]
 
 
 class PredictedKind(TargetKind):

@@ -50,6 +50,8 @@ def figure_told(figure: Figure) -> str:
 def _in_unit(value: float, unit: str) -> str:
     if unit == "ns":
         return units.duration(value)
+    if unit == "J":
+        return units.energy(value)
     if unit == "B":
         return units.size(value)
     return f"{value:,.0f}" if not unit and value.is_integer() else f"{value:.3g} {unit}".strip()

@@ -6,6 +6,7 @@ from edgedl.measure.statistics import Estimate
 
 NONE = "-"
 _TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
+_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"))
 _BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
@@ -23,6 +24,12 @@ def tick(nanoseconds: float) -> str:
 def size(count: float | None) -> str:
     """`46.2 kB`, of 1000 bytes each."""
     return NONE if count is None else _scaled(count, _BYTES)
+
+
+def energy(joules: float) -> str:
+    """`12.3 µJ`; below zero where the work could not be told from the idle machine."""
+    scale, unit = _unit(abs(joules), _JOULES)
+    return f"{joules / scale:.{_places(abs(joules) / scale)}f} {unit}"
 
 
 def spread(estimate: Estimate) -> str:

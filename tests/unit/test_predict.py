@@ -152,7 +152,7 @@ def test_the_target_gives_figures_and_refuses_each_by_itself(tmp_path: Path) -> 
     assert [figure.name for figure in known.figures] == ["latency", "energy"]
     latency, joules = known.figures
     assert latency.low and latency.high and latency.low <= latency.value <= latency.high
-    assert joules.unit == "mJ" and "mobilenet-v1" in (latency.basis or "")
+    assert joules.unit == "J" and "mobilenet-v1" in (latency.basis or "")
     assert (known.target, known.rounds) == ("predicted:raspberry-pi-4", ())
     assert small.failure and "the model has 0.0748" in small.failure.message
     assert len(basis_sentences(record)) == 2
