@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgedl.group_session import load_group
     from edgedl.measure import measure as benchmark
     from edgedl.optimizing import optimize
+    from edgedl.pruning.run import prune
     from edgedl.quantizing import quantize
     from edgedl.recipe import Recipe
     from edgedl.reference import TaskReference
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",
     "Stage", "State", "Task", "TaskReference",
-    "benchmark", "export", "load", "load_group", "optimize", "quantize", "train",
+    "benchmark", "export", "load", "load_group", "optimize", "prune", "quantize", "train",
 ]  # fmt: skip
 _HOME = {
     "Artifact": "artifact:Artifact",
@@ -53,6 +54,7 @@ _HOME = {
     "load": "runtime:load",
     "load_group": "group_session:load_group",
     "optimize": "optimizing:optimize",
+    "prune": "pruning.run:prune",
     "quantize": "quantizing:quantize",
     "train": "training:train",
 }

@@ -52,7 +52,7 @@ def train(
         refuse_existing(path)
     try:
         with meter(engine.chosen()) as reading:
-            fitted = _fit(resolved, seed, progress, engine, checkpoint)
+            fitted = fit(resolved, seed, progress, engine, checkpoint)
     except (EdgedlError, KeyboardInterrupt) as error:
         if is_helper():
             return path, None  # the first process tells
@@ -80,7 +80,8 @@ def _check(task: Task, engine: Engine) -> None:
         )
 
 
-def _fit(task: Task, seed: int, progress: Progress, engine: Engine, checkpoint: Checkpoint) -> Fitted:
+def fit(task: Task, seed: int, progress: Progress, engine: Engine, checkpoint: Checkpoint) -> Fitted:
+    """Train the task's model by its `fit`. InvalidReference if that raises, GateFailed if the training diverges."""
     torch.manual_seed(seed)
     module, began = task.model(), time.monotonic()
     if isinstance(task.fit, Loop):

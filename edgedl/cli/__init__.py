@@ -22,6 +22,7 @@ VERBS = {
     "export": "Write a PyTorch model as ONNX and TFLite, proven against the original.",
     "inspect": "Show inputs, outputs, operators, parameters, MACs and bytes of a model file.",
     "optimize": "Do it all: train, export, quantize, prove, measure, report, recommend.",
+    "prune": "Remove channels, heads or hidden units within a budget, recovered and proven.",
     "quantize": "Write a model in fewer bits, proven against the original.",
     "report": "Make one HTML or Markdown page of artifacts and measurements.",
     "run": "Run a model file on arrays.",

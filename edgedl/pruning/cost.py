@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgedl.exporter import Program
+from edgedl.silence import silent
 
 
 def parameters(module: nn.Module) -> int:
@@ -20,7 +21,7 @@ def macs(module: nn.Module, program: Program) -> int:
     inputs = tuple(torch.from_numpy(array[:1] if axis_first(program, name) else array) for name, array in program.inputs.items())  # fmt: skip
     counter = FlopCounterMode(display=False)
     # oneDNN's and flash attention's own operators are unknown to torch's counter
-    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
+    with silent(), torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
         module.eval()(*inputs)
     return int(counter.get_total_flops()) // 2
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.pruning.groups import Removal
 
-STEPS = 20
 KINDS = ("macs", "params", "size", "latency")
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1_000_000, "kib": 1024, "mib": 1024**2}
 
@@ -39,12 +38,20 @@ class Target:
             raise InvalidInput(f"--size {text!r}: expected bytes, as 200kB, 1.5MB or 200000")
         return cls("size", float(found[1]) * _UNITS[found[2].lower()])
 
-    def part(self, step: int, steps: int) -> Target:
-        """The target of one step of several: the share shrinks by the same factor in each."""
-        return self if self.kind == "size" else Target(self.kind, self.value ** (step / steps))
+    def share(self, original: float, step: int, steps: int) -> float:
+        """Of the original's cost, what is left after one step of several: each leaves the same share of the one before.
+
+        original: bytes of its file, for a size. GateFailed if that is small enough already.
+        """
+        share = self.value / original if self.kind == "size" else self.value
+        if share >= 1:
+            raise GateFailed(f"the original's file of {original:.0f} bytes is within --size {self.value:.0f} already")
+        return float(share ** (step / steps))
 
 
-def smallest(removal: Callable[[float], Removal], cost: Callable[[Removal], float], most: float, what: str) -> Removal:
+def smallest(
+    removal: Callable[[float], Removal], cost: Callable[[Removal], float], most: float, what: str, steps: int
+) -> Removal:
     """The removal of the smallest ratio whose cost is at most `most`, found by halving; GateFailed if there is none.
 
     Ratios that remove the same cost nothing to try again.
@@ -62,9 +69,9 @@ def smallest(removal: Callable[[float], Removal], cost: Callable[[Removal], floa
     best, least = costs(high)
     if least > most:
         raise GateFailed(
-            f"{what} cannot be brought down to {most:.4g}: {least:.4g} is left when all that may go is gone"
+            f"{what} cannot be brought down to {most:.3g} of the original: {least:.3g} is left when all that may go is gone"
         )
-    for _ in range(STEPS):
+    for _ in range(steps):
         middle = (low + high) / 2
         found, value = costs(middle)
         if value <= most:

@@ -34,7 +34,7 @@ HEAVY = {
 PUBLIC = [
     "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",
     "Stage", "State", "Task", "TaskReference",
-    "benchmark", "export", "load", "load_group", "optimize", "quantize", "train",
+    "benchmark", "export", "load", "load_group", "optimize", "prune", "quantize", "train",
 ]  # fmt: skip
 
 
