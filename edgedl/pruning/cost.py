@@ -21,7 +21,13 @@ def macs(module: nn.Module, program: Program) -> int:
     inputs = tuple(torch.from_numpy(array[:1] if axis_first(program, name) else array) for name, array in program.inputs.items())  # fmt: skip
     counter = FlopCounterMode(display=False)
     # oneDNN's and flash attention's own operators are unknown to torch's counter
-    with silent(), torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
+    with (
+        silent(),
+        torch.enable_grad(),
+        torch.backends.mkldnn.flags(enabled=False),
+        sdpa_kernel(SDPBackend.MATH),
+        counter,
+    ):
         module.eval()(*inputs)
     return int(counter.get_total_flops()) // 2
 
