@@ -180,12 +180,16 @@ def _preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def main() -> None:
+def serve(worker: Worker) -> None:
+    """Answer requests until the other end closes."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    worker = Worker()
     while frame := receive(sys.stdin.buffer):
         send(replies, *worker.answer(*frame))
+
+
+def main() -> None:
+    serve(Worker())
 
 
 if __name__ == "__main__":

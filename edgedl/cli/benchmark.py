@@ -135,7 +135,7 @@ def _stated(options: dict[str, Any]) -> Stated | None:
 
 def _show(record: BenchmarkRecord, stated: Stated | None) -> None:
     from edgedl.report.build import comparisons
-    from edgedl.report.figures import basis_sentences, figures_table, parity_sentences
+    from edgedl.report.figures import basis_sentences, figure_sentences, figures_table
     from edgedl.report.footprint import footprint_sentences
     from edgedl.report.table import benchmark_table, printable
 
@@ -144,7 +144,7 @@ def _show(record: BenchmarkRecord, stated: Stated | None) -> None:
     if figures := figures_table(record):
         click.echo(figures)
     footprint = footprint_sentences(record, stated) if stated else ()
-    for sentence in (*comparisons(record), *parity_sentences(record), *basis_sentences(record), *footprint):
+    for sentence in (*comparisons(record), *figure_sentences(record), *basis_sentences(record), *footprint):
         click.echo(printable(sentence))
 
 

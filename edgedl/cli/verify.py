@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
 from edgedl.cli import options, output
 from edgedl.reference import TaskReference
+
+if TYPE_CHECKING:
+    from edgedl.measure import HostParity
 
 
 @click.command("verify")
@@ -35,8 +41,9 @@ def command(
     reference = TaskReference(task, weights, inputs, dynamic) if task else None
     with output.working():
         evidence = verify(artifact, reference, runtime, max_drop, target)
+        host = None if target == "local" else _held(artifact, runtime, target)
     if as_json:
-        output.print_json(evidence.to_dict())
+        output.print_json({**evidence.to_dict(), **({"host": asdict(host)} if host else {})})
         return
     worst = max((p.relative_rms for p in evidence.parity), default=0.0)
     same = f", {evidence.match.equal:.1%} of {evidence.match.sequences} sequences the same" if evidence.match else ""
@@ -48,3 +55,14 @@ def command(
         f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: relative RMS error {worst:.2g} "
         f"on {evidence.inputs} inputs{same}{score}"
     )
+    if host:
+        from edgedl.report.figures import parity_told
+
+        click.echo(f"{artifact} on {target}: {parity_told(host)}")
+
+
+def _held(artifact: str, runtime: str, target: str) -> HostParity:
+    from edgedl.artifact import Artifact
+    from edgedl.targets import find, hold
+
+    return hold(find(target), Artifact.open(artifact), runtime)

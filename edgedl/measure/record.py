@@ -158,7 +158,7 @@ class Measured:
     take turns. import_seconds, load_seconds, first_ns: the engine, the model and its first run.
     starts: of the mode `cold`. rounds: as many as planned, or fewer where `failure` says why; none where the
     target gives `figures` in their place. target: where it ran, as in `--target`. machine: the target's own environment,
-    where it is not this machine's.
+    where it is not this machine's. notes: sentences that belong to the figures.
     """
 
     label: str
@@ -186,6 +186,7 @@ class Measured:
     machine: Environment | None = None
     figures: tuple[Figure, ...] = ()
     parity: HostParity | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def peak_bytes(self) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from edgedl.measure import BenchmarkRecord, Figure, HostParity, Measured
 from edgedl.report import units
 from edgedl.report.columns import Column
@@ -11,14 +13,31 @@ from edgedl.report.table import printable, render
 def figures_table(record: BenchmarkRecord) -> str:
     """The figures of all subjects; "" where there are none."""
     told = [subject for subject in record.subjects if subject.figures]
-    named = {(figure.name, figure.how): None for subject in told for figure in subject.figures}
-    columns = (*_SUBJECT, *(_column(name, how) for name, how in named))
+    named = dict.fromkeys(figure.name for subject in told for figure in subject.figures)
+    columns = (*_SUBJECT, *map(_column, named), _HOW)
     return render(columns, told) if told else ""
 
 
-def parity_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
-    """For each subject that was held against this machine, how it came out."""
-    return tuple(printable(f"{s.label} on {s.target}: {parity_told(s.parity)}") for s in record.subjects if s.parity)
+def figure_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
+    """Fewer instructions, how each subject that was held against this machine came out, and each note once."""
+    held = [f"{s.label} on {s.target}: {parity_told(s.parity)}" for s in record.subjects if s.parity]
+    notes = dict.fromkeys(note for subject in record.subjects for note in subject.notes)
+    return tuple(printable(sentence) for sentence in (*_fewer(record), *held, *notes))
+
+
+def _fewer(record: BenchmarkRecord) -> Iterator[str]:
+    """Each subject against the first one of its format on the same target; counts have no interval."""
+    first: dict[tuple[str, str], Measured] = {}
+    for subject in record.subjects:
+        base = first.setdefault((subject.target, subject.format), subject)
+        counts, others = _instructions(subject), _instructions(base)
+        if subject is not base and counts and others:
+            more = f"{others / counts:.2f}x fewer" if counts <= others else f"{counts / others:.2f}x more"
+            yield f"{subject.label} executes {more} instructions than {base.label}"
+
+
+def _instructions(subject: Measured) -> float | None:
+    return next((f.value for f in subject.figures if (f.name, f.how) == ("instructions", "counted")), None)
 
 
 def basis_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
@@ -57,15 +76,18 @@ def _in_unit(value: float, unit: str) -> str:
     return f"{value:,.0f}" if not unit and value.is_integer() else f"{value:.3g} {unit}".strip()
 
 
-def _column(name: str, how: str) -> Column[Measured]:
+def _column(name: str) -> Column[Measured]:
     def cell(subject: Measured) -> str:
-        return next((figure_told(f) for f in subject.figures if (f.name, f.how) == (name, how)), units.NONE)
+        return next((figure_told(figure) for figure in subject.figures if figure.name == name), units.NONE)
 
-    return Column(f"{name} ({how})", cell)
+    return Column(name, cell)
 
 
 _SUBJECT: tuple[Column[Measured], ...] = (
     Column("artifact", lambda subject: subject.source, words=True),
     Column("engine", lambda subject: subject.engine or subject.runtime, words=True),
     Column("target", lambda subject: subject.target, words=True),
+)
+_HOW = Column[Measured](
+    "how", lambda subject: ", ".join(dict.fromkeys(figure.how for figure in subject.figures)), words=True
 )

@@ -44,7 +44,7 @@ def check_kind(kind: TargetKind, name: str) -> None:
     """The words that a kind tells of itself."""
     _holds(isinstance(kind, TargetKind), f"{name} is no TargetKind but a {type(kind).__name__}")
     _holds(kind.name == name, f"registered as {name!r}, its name is {kind.name!r}")
-    _holds(0 < len(kind.summary) <= 80 and "\n" not in kind.summary, "the summary is not one line of 80 characters")
+    _holds(0 < len(kind.summary) <= 100 and "\n" not in kind.summary, "the summary is not one line of 100 characters")
     _holds(kind.example.partition(":")[0] == name, f"the example {kind.example!r} does not begin with {name!r}")
     status = kind.status()
     _holds(status.state in ("ready", "set-up", "impossible"), f"status {status.state!r}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from edgedl.artifact import Artifact
+from edgedl.errors import GateFailed
 from edgedl.isolated import IsolatedSession
-from edgedl.measure import HostParity
+from edgedl.measure import HostParity, InputChoice, Subject
+from edgedl.measure.summary import SAME
 from edgedl.spec import Array, Feeds
+from edgedl.targets.target import Target
 from edgedl.verify.parity import relative_rms
 
 
@@ -20,6 +23,18 @@ def host_parity(source: Artifact, feeds: Feeds, outputs: Feeds, runtime: str = "
     with IsolatedSession(source, runtime, threads=1) as session:
         expected = session.run(feeds)
         return compare(outputs, expected, session.engine)
+
+
+def hold(target: Target, source: Artifact, runtime: str = "auto") -> HostParity:
+    """The golden inputs, or seeded ones, on `target` and here; GateFailed where the outputs are not the same to one percent."""
+    with target.session(source, runtime, threads=1) as session:
+        subject = Subject(source.path.name, source, runtime)
+        feeds = InputChoice([subject])(subject, session.inputs).feeds
+        parity = host_parity(source, feeds, session.run(feeds), runtime)
+    if parity.relative_rms > SAME:
+        apart = f"relative RMS error {parity.relative_rms:.2g}, expected at most {SAME:g}"
+        raise GateFailed(f"{source.path} on {target.name} computes something else than here: {apart}")
+    return parity
 
 
 def compare(outputs: Feeds, expected: Feeds, engine: str) -> HostParity:

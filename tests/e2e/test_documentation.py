@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+SLOW_PAGES = [page for page in PAGES if "```shell\n" in page.read_text()]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
 
@@ -26,11 +27,23 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_every_block_runs(page: Path, tmp_path: Path) -> None:
+    assert run_blocks(page, tmp_path, ("sh",)) >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SLOW_PAGES, ids=[page.name for page in SLOW_PAGES])
+def test_every_slow_block_runs(page: Path, tmp_path: Path) -> None:
+    """`shell` marks what takes minutes or downloads something; it runs after the `sh` blocks before it."""
+    run_blocks(page, tmp_path, ("sh", "shell"))
+
+
+def run_blocks(page: Path, tmp_path: Path, languages: tuple[str, ...]) -> int:
+    """How many blocks of these languages ran."""
     ran = 0
     for language, text in blocks(page):
         if language == "python" and (named := FILE.match(text)):
             (tmp_path / named[1]).write_text(text)
-        if language == "sh":
+        if language in languages:
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", text],
                 cwd=tmp_path,
@@ -40,7 +53,7 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
             )
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
             ran += 1
-    assert ran >= 1
+    return ran
 
 
 def test_make_and_the_commands_without_make_are_the_same() -> None:

@@ -13,11 +13,11 @@ import pytest
 
 from edgedl import registry
 from edgedl.artifact import Artifact
-from edgedl.errors import InvalidInput, Unavailable, UnknownName, Unsupported
-from edgedl.measure import BenchmarkRecord, FeedsOf, Figure, Plan, Subject, describe
+from edgedl.errors import GateFailed, InvalidInput, Unavailable, UnknownName, Unsupported
+from edgedl.measure import BenchmarkRecord, FeedsOf, Figure, HostParity, Measured, Plan, Subject, describe, warnings
 from edgedl.measure.environment import environment
-from edgedl.report.figures import figure_told, figures_table
-from edgedl.targets import Status, Target, TargetKind, find, host_parity, kind_of, listed
+from edgedl.report.figures import figure_sentences, figure_told, figures_table
+from edgedl.targets import Status, Target, TargetKind, find, hold, host_parity, kind_of, listed
 from edgedl.targets.conformance import Broken, check, check_kind, check_record
 from edgedl.targets.parity import compare
 
@@ -150,8 +150,8 @@ def test_the_table_of_figures_tells_how_each_was_found(sum_onnx: Artifact) -> No
         [Subject("sum", sum_onnx)], lambda *_: None, Plan(), lambda *_: None  # type: ignore[arg-type,return-value]
     )  # fmt: skip
     title, _, line = figures_table(record).splitlines()
-    assert title.endswith("latency (predicted)")
-    assert line.endswith("1.50 ms [1.00 ms, 2.00 ms]")
+    assert title.split()[-2:] == ["latency", "how"]
+    assert line.endswith("1.50 ms [1.00 ms, 2.00 ms]  predicted")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,37 @@ def test_parity_tells_the_worst_output() -> None:
     a, b = np.array([1.0, 2.0], np.float32), np.array([1.0, 2.5], np.float32)
     found = compare({"a": a, "b": b}, {"a": a, "b": a}, "engine 1")
     assert (found.max_abs, found.exact) == (0.5, False)
+
+
+def test_hold_passes_what_computes_the_same(sum_onnx: Artifact) -> None:
+    assert hold(find("local"), sum_onnx).exact
+
+
+def test_hold_refuses_what_computes_something_else(sum_onnx: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = HostParity(1.0, 0.5, False, "engine 1")
+    monkeypatch.setattr("edgedl.targets.parity.host_parity", lambda *_: apart)
+    with pytest.raises(GateFailed, match="on local computes something else than here"):
+        hold(find("local"), sum_onnx)
+
+
+def test_fewer_instructions_are_told_against_the_first_of_the_format(sum_onnx: Artifact) -> None:
+    def counted(label: str, count: float) -> Measured:
+        figures = (Figure("instructions", count, "", "counted"),)
+        return replace(describe(Subject(label, sum_onnx)), target="t", figures=figures, notes=("a note",))
+
+    record = BenchmarkRecord((counted("a", 300.0), counted("b", 100.0), counted("c", 450.0)), Plan(), environment())
+    assert figure_sentences(record) == (
+        "b executes 3.00x fewer instructions than a",
+        "c executes 1.50x more instructions than a",
+        "a note",
+    )
+
+
+def test_a_target_that_computes_something_else_is_a_warning(sum_onnx: Artifact) -> None:
+    apart, figures = HostParity(1.0, 0.5, False, "engine 1"), (Figure("instructions", 1.0, "", "counted"),)
+    odd = replace(describe(Subject("sum", sum_onnx)), target="t", figures=figures, parity=apart)
+    (sentence,) = warnings(BenchmarkRecord((odd,), Plan(), environment()))
+    assert sentence == "sum on t computes something else than here: relative RMS error 0.5"
 
 
 def test_parity_of_a_missing_output_is_none() -> None:

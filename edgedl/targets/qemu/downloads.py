@@ -1,0 +1,141 @@
+"""Debian's packages and the engines' wheels, each downloaded once and checked again before it is used.
+
+apt gets lists and a state of its own, so nothing of the system's is touched and root is not needed; apt checks Debian's
+signature, pip its index's checksums, and what was downloaded is written down with its sha256.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgedl.errors import Unavailable
+from edgedl.files import sha256, write_atomic
+from edgedl.targets.target import Watch
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+MIRROR = "http://deb.debian.org/debian"
+SUITE = "bookworm"
+"""the release whose QEMU, 7.2, was tried, and whose Python, 3.11, the engines have wheels for"""
+_ABIS = ("2_28", "2_27", "2_17", "2_34", "2014")
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """The folder of the downloads, and its list `downloads.json`: file name -> sha256."""
+
+    folder: Path
+
+    @property
+    def _list(self) -> Path:
+        return self.folder / "downloads.json"
+
+    def recorded(self) -> dict[str, str]:
+        """What was downloaded whole; {} where the list is missing or damaged, which only costs the download."""
+        try:
+            known = json.loads(self._list.read_text())
+        except (OSError, ValueError):
+            return {}
+        return {str(k): str(v) for k, v in known.items()} if isinstance(known, dict) else {}
+
+    def find(self, prefix: str, suffix: str) -> Path | None:
+        """The recorded file of such a name, if its bytes are still the recorded ones."""
+        for name, digest in self.recorded().items():
+            path = self.folder / name
+            if name.startswith(prefix) and name.endswith(suffix) and path.is_file() and sha256(path) == digest:
+                return path
+        return None
+
+    def keep(self, fresh: Path) -> Path:
+        """Take a whole file over from where it was downloaded, and write it down."""
+        target = self.folder / fresh.name
+        shutil.move(fresh, target)
+        known = {**self.recorded(), target.name: sha256(target)}
+        write_atomic(self._list, json.dumps(known, indent=1).encode())
+        return target
+
+
+def packages(downloads: Downloads, wanted: Sequence[str], mirror: str, watch: Watch) -> list[Path]:
+    """Debian's packages `NAME:ARCHITECTURE`; those that are there already are not asked for again."""
+    missing = [name for name in wanted if not _package(downloads, name)]
+    if missing:
+        watch(f"downloading {len(missing)} packages from {mirror}")
+        with tempfile.TemporaryDirectory(dir=downloads.folder, prefix=".apt-") as scratch:
+            for fresh in _apt(Path(scratch), missing, mirror):
+                downloads.keep(fresh)
+    found = [_package(downloads, name) for name in wanted]
+    if None in found:
+        raise Unavailable(
+            f"{mirror} has no package {wanted[found.index(None)]} in {SUITE}: choose another --set mirror=URL"
+        )
+    return [path for path in found if path]
+
+
+def _package(downloads: Downloads, name: str) -> Path | None:
+    package, _, architecture = name.partition(":")
+    return downloads.find(f"{package}_", f"_{architecture}.deb")
+
+
+def _apt(scratch: Path, names: Sequence[str], mirror: str) -> list[Path]:
+    (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
+    (scratch / "status").touch()
+    architectures = sorted({name.partition(":")[2] for name in names})
+    into = scratch / "packages"
+    for folder in (into, scratch / "state/lists/partial", scratch / "cache/archives/partial"):
+        folder.mkdir(parents=True)
+    options = {
+        "Dir::State": scratch / "state", "Dir::State::status": scratch / "status", "Dir::Cache": scratch / "cache",
+        "Dir::Etc::sourcelist": scratch / "sources.list", "Dir::Etc::sourceparts": "-", "Dir::Etc::preferencesparts": "-",
+        "APT::Architecture": architectures[0], "Acquire::Languages": "none", "APT::Sandbox::User": "root",
+        "Acquire::Retries": "3",
+    }  # fmt: skip
+    words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    words += [word for a in architectures for word in ("-o", f"APT::Architectures::={a}")]
+    run(["apt-get", "-qq", *words, "update"], into, f"apt cannot read {mirror}")
+    run(["apt-get", "-qq", *words, "download", *names], into, f"apt cannot download from {mirror}")
+    return sorted(into.glob("*.deb"))
+
+
+def wheels(downloads: Downloads, wanted: Sequence[str], python: str, watch: Watch) -> list[Path]:
+    """aarch64 wheels of the requirements `NAME==VERSION` or `NAME`, for CPython `python` (as 3.11), without what they require."""
+    found = []
+    for requirement in wanted:
+        name, _, version = requirement.partition("==")
+        prefix = f"{name.replace('-', '_')}-{version}{'-' if version else ''}"
+        there = downloads.find(prefix, "aarch64.whl")
+        found.append(there or _wheel(downloads, requirement, python, watch))
+    return found
+
+
+def _wheel(downloads: Downloads, requirement: str, python: str, watch: Watch) -> Path:
+    watch(f"downloading the aarch64 wheel of {requirement}")
+    platforms = [word for abi in _ABIS for word in ("--platform", f"manylinux{'_' * ('_' in abi)}{abi}_aarch64")]
+    with tempfile.TemporaryDirectory(dir=downloads.folder, prefix=".pip-") as scratch:
+        words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", *platforms]
+        run(
+            [sys.executable, "-m", "pip", *words, "--python-version", python, "-d", scratch, requirement],
+            Path(scratch), f"pip finds no aarch64 wheel of {requirement} for Python {python}",
+        )  # fmt: skip
+        return downloads.keep(next(Path(scratch).glob("*.whl")))
+
+
+def run(command: Sequence[str], folder: Path, otherwise: str) -> str:
+    """Standard output of a command; Unavailable, with its last words, if it fails or is not installed."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise Unavailable(f"{otherwise}: cannot start {command[0]} ({error.strerror})") from error
+    if done.returncode:
+        said = [line for line in done.stderr.strip().splitlines() if line.startswith(("E:", "ERROR:"))] or [
+            done.stderr.strip()
+        ]
+        raise Unavailable(f"{otherwise}: {said[-1].splitlines()[-1] if said[-1] else f'exit code {done.returncode}'}")
+    return done.stdout

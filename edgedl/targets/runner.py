@@ -1,0 +1,65 @@
+"""What a device is given to run a model: the core of edgedl and its engines' plugins, as plain Python files.
+
+A device needs numpy and one engine beside it. The files carry edgedl's own entry points, so that the plugins are found there as
+they are found here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+from edgedl.files import publish, staging
+
+_LEFT_OUT = ("cli", "report", "zoo", "targets", "pruning", "train", "tune")
+"""folders of edgedl that no device needs"""
+_ENGINES = ("edgedl_ort", "edgedl_litert")
+
+
+def files() -> dict[str, bytes]:
+    """Path below the folder that the device puts on its PYTHONPATH -> contents."""
+    found = dict(_metadata())
+    for package in ("edgedl", *_ENGINES):
+        found.update(_package(package))
+    return found
+
+
+def install(parent: Path) -> Path:
+    """The files in a folder of `parent` that is called by their digest; written once."""
+    contents = files()
+    target = parent / f"runner-{_digest(contents)}"
+    if not target.is_dir():
+        with staging(parent) as stage:
+            for name, data in contents.items():
+                path = stage / target.name / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            publish(stage, parent)
+    return target
+
+
+def _package(name: str) -> Iterator[tuple[str, bytes]]:
+    spec = importlib.util.find_spec(name)
+    assert spec and spec.submodule_search_locations
+    root = Path(next(iter(spec.submodule_search_locations)))
+    for path in sorted(root.rglob("*.py")):
+        below = path.relative_to(root)
+        if below.parts[0] not in _LEFT_OUT:
+            yield f"{name}/{below.as_posix()}", path.read_bytes()
+
+
+def _metadata() -> Iterator[tuple[str, bytes]]:
+    own = distribution("edgedl")
+    folder = f"edgedl-{own.version}.dist-info"
+    for name in ("METADATA", "entry_points.txt"):
+        yield f"{folder}/{name}", (own.read_text(name) or "").encode()
+
+
+def _digest(contents: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(contents):
+        digest.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])
+    return digest.hexdigest()[:12]
