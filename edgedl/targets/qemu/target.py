@@ -75,7 +75,9 @@ class QemuTarget(Target):
         measured = replace(describe(subject), target=self.name)
         try:
             if subject.threads != 1:
-                raise Unsupported(f"instructions are counted on one thread, not on {subject.threads}: leave --threads out")
+                raise Unsupported(
+                    f"instructions are counted on one thread, not on {subject.threads}: leave --threads out"
+                )
             with self._session(subject, plan.timeout) as (session, guest):
                 return replace(measured, **self._found(subject, session, guest, feeds_of))
         except EdgedlError as error:
