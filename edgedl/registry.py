@@ -51,6 +51,14 @@ def target(name: str) -> TargetKind:
     return found
 
 
+def proving_runtimes(format: str) -> tuple[str, ...]:
+    """The engines that the exporter of a format proves its files with, best first; none where there is no exporter."""
+    with contextlib.suppress(KeyError, Unavailable):
+        runtimes: tuple[str, ...] = _imported(exporters()[format]).runtimes
+        return runtimes
+    return ()
+
+
 def missing(plugin: Exporter | Runtime | TargetKind) -> list[str]:
     """The modules that the plugin needs and that are not installed."""
     return [name for name in plugin.requires if not installed(name)]

@@ -202,8 +202,11 @@ def is_reference(text: str) -> bool:
 
 
 def runtimes_for(source: Source) -> list[str]:
-    """Names of the installed engines that load the source, the preferred first."""
-    return [name for name, plugin in registry.usable_runtimes().items() if format_of(source) in plugin.formats]
+    """Names of the installed engines that load the source; first those that its exporter proves files with."""
+    fmt = format_of(source)
+    proving = registry.proving_runtimes(fmt)
+    able = [name for name, plugin in registry.usable_runtimes().items() if fmt in plugin.formats]
+    return sorted(able, key=lambda name: proving.index(name) if name in proving else len(proving))
 
 
 def format_of(source: Source) -> str:

@@ -11,7 +11,7 @@ from edgedl.errors import InvalidInput, UnknownName
 from edgedl.measure.plan import Subject
 from edgedl.runtime import NO_OPTIONS, Options, Source, format_of, runtimes_for
 
-NAMES = {"ort": "ONNX Runtime", "litert": "LiteRT", "torch": "PyTorch"}
+NAMES = {"ort": "ONNX Runtime", "litert": "LiteRT", "torch": "PyTorch", "openvino": "OpenVINO"}
 """what people call the built-in engines; a plugin goes by its own name"""
 
 
