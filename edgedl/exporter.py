@@ -169,6 +169,23 @@ class Description:
     ledger: tuple[Stored, ...] = ()
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One operator of a model file as a model of its own.
+
+    name, kind: the operator's. bytes_in: of its inputs and weights. content: a whole model file. inputs: their values, in
+    the order of the model's inputs.
+    """
+
+    name: str
+    kind: str
+    macs: int | None
+    bytes_in: int
+    bytes_out: int
+    content: bytes
+    inputs: tuple[Array, ...]
+
+
 class Exporter(Protocol):
     """One per format. Methods that write put one whole file at `path`, and touch nothing else.
 

@@ -44,12 +44,12 @@ def make_folder(path: Path) -> Path:
 
 def output_folder(path: Path) -> Path:
     """The folder that outputs will be published in: it is tried now and made then. OutputExists as in `make_folder`."""
-    with _made(path):
+    with made_folder(path):
         return path
 
 
 @contextlib.contextmanager
-def _made(path: Path) -> Iterator[None]:
+def made_folder(path: Path) -> Iterator[None]:
     """The folder for a while; what had to be made of it goes again where it is still empty."""
     absent = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
@@ -93,7 +93,7 @@ def write_files(target: Path, files: dict[str, bytes]) -> None:
 @contextlib.contextmanager
 def staging(parent: Path) -> Iterator[Path]:
     """A hidden folder beside the outputs, removed at the end whatever happens; so is `parent`, if it is new and stays empty."""
-    with _made(parent):
+    with made_folder(parent):
         folder = Path(tempfile.mkdtemp(prefix=".edgedl-", dir=parent))
         try:
             yield folder

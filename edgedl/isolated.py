@@ -61,6 +61,7 @@ class IsolatedSession(Session):
             raise
         self.import_seconds: float = reply["import_seconds"]
         self.load_seconds: float = reply["load_seconds"]
+        self.load_cpu_seconds: float = reply["cpu_seconds"]
         self.evicted: bool = reply["evicted"]
         self.states = source.manifest.states if isinstance(source, Artifact) and source.manifest else ()
         super().__init__(_specs(reply["inputs"]), _specs(reply["outputs"]), reply["engine"], reply["device"])

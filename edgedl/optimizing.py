@@ -16,6 +16,7 @@ from edgedl.errors import GateFailed, OutputExists, Unsupported
 from edgedl.exporting import export, group_suffix, left_by
 from edgedl.files import output_folder, remove, write_atomic
 from edgedl.measure import BenchmarkRecord, InputChoice, Plan, measure, subjects_of
+from edgedl.measure.journal import kept_in
 from edgedl.quantizing import quantize
 from edgedl.recipe import Recipe
 from edgedl.reference import TaskReference
@@ -149,4 +150,5 @@ def _measured(run: _Run, progress: Progress) -> BenchmarkRecord:
     recipe = run.recipe
     subjects = subjects_of([*run.artifacts, run.reference], threads=(recipe.threads,))
     plan = Plan(runs=recipe.runs, seconds=recipe.seconds, rounds=recipe.rounds, seed=recipe.seed)
-    return measure(subjects, InputChoice(subjects), plan, progress)
+    with kept_in(run.folder / "record.json.journal", subjects, plan, anew=True) as journal:
+        return measure(subjects, InputChoice(subjects), plan, progress, journal=journal)

@@ -128,7 +128,8 @@ class Runtime(Protocol):
 
     formats: what it loads (`torch` stands for a task reference). requires, extra: as in Exporter.
     A plugin may have `options`, a mapping from the name of an engine's option to what it does; its `load` then takes the
-    chosen ones as a fourth argument. It may have `modules`: what `load` imports, where that is not `requires`.
+    chosen ones as a fourth argument. It may have `modules`: what `load` imports, where that is not `requires`; and
+    `profile(source, device, threads, options, sets, runs)`, which gives an edgedl.measure.Profile.
     """
 
     name: str
@@ -182,11 +183,12 @@ def option_value(options: Options, name: str, known: Mapping[str, T], default: s
     return known[value]
 
 
-def import_engine(source: Source, runtime: str) -> None:
-    """Import what `load` would import, so that the cost of the two can be told apart."""
+def engine_of(source: Source, runtime: str) -> Runtime:
+    """The runtime that `load` would take, its engine imported, so that the cost of importing and of loading can be told apart."""
     plugin = _runtime_for(source, runtime)
     for names in getattr(plugin, "modules", plugin.requires):
         importlib.import_module(next(name for name in names.split("|") if registry.installed(name)))
+    return plugin
 
 
 def as_source(source: str | Path | Source) -> Source:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgedl import tensorfile
-from edgedl.errors import EdgedlError, EngineFailed
+from edgedl.errors import EdgedlError, EngineFailed, Unsupported
 from edgedl.spec import Array, Feeds
 
 Reply = tuple[dict[str, Any], dict[str, Array]]
@@ -49,42 +49,43 @@ class Worker:
         self.memory: dict[str, int] = {}
         self.answers: dict[str, Callable[[dict[str, Any], Feeds], Reply]] = {
             "load": self.load, "run": self.run, "feed": self.feed, "measure": self.measure, "memory": self.peaks,
-            "environment": self.environment,
+            "environment": self.environment, "profile": self.profile,
         }  # fmt: skip
 
     def load(self, request: dict[str, Any], _: Feeds) -> Reply:
         """Import the engine, then load; the two are told apart in time and in memory."""
         from edgedl.artifact import Artifact
         from edgedl.reference import TaskReference
-        from edgedl.runtime import import_engine, load
+        from edgedl.runtime import engine_of, load
 
         if request.get("affinity"):
             os.sched_setaffinity(0, request["affinity"])
         given = request["source"]
         source = Artifact.open(given) if isinstance(given, str) else TaskReference.from_dict(given)
         evicted = bool(request.get("cold")) and isinstance(source, Artifact) and evict(source.path)
-        self.memory["base"], start = reset_peak(), time.perf_counter()
-        import_engine(source, request["runtime"])
+        self.memory["base"], start, cpu = reset_peak(), time.perf_counter(), time.process_time()
+        self.loaded = (source, request["device"], request["threads"], request.get("options") or {})
+        self.engine = engine_of(source, request["runtime"])
         self.memory["engine"], imported = reset_peak(), time.perf_counter()
-        options = request.get("options") or {}
-        self.session = load(source, request["runtime"], request["device"], request["threads"], options)
+        self.session = load(source, request["runtime"], *self.loaded[1:])
         seconds = time.perf_counter() - imported
         self.memory["load"] = peak_memory()
         reset_peak()
         specs = {side: [asdict(spec) for spec in getattr(self.session, side)] for side in ("inputs", "outputs")}
         told = {"engine": self.session.engine, "device": self.session.device, "evicted": evicted}
-        return {**told, "import_seconds": imported - start, "load_seconds": seconds, **specs}, {}
+        told |= {"import_seconds": imported - start, "load_seconds": seconds, "cpu_seconds": time.process_time() - cpu}
+        return {**told, **specs}, {}
 
     def run(self, _: dict[str, Any], feeds: Feeds) -> Reply:
         return {}, self.session.run(feeds)
 
     def feed(self, request: dict[str, Any], feeds: Feeds) -> Reply:
         """Keep `sets` sets of inputs, called `0/x`, `1/x` and so on, which take turns from now on."""
-        sets: list[dict[str, Array]] = [{} for _ in range(request["sets"])]
-        for key, array_ in feeds.items():
+        self.sets: list[dict[str, Array]] = [{} for _ in range(request["sets"])]
+        for key, values in feeds.items():
             number, _, name = key.partition("/")
-            sets[int(number)][name] = array_
-        self.turns = itertools.cycle(sets)
+            self.sets[int(number)][name] = values
+        self.turns = itertools.cycle(self.sets)
         return {}, {}
 
     def measure(self, request: dict[str, Any], _: Feeds) -> Reply:
@@ -113,6 +114,12 @@ class Worker:
     def peaks(self, _: dict[str, Any], __: Feeds) -> Reply:
         """Resident bytes: before the engine was imported, after it, at the peak of loading, at the peak since."""
         return {**self.memory, "run": peak_memory()}, {}
+
+    def profile(self, request: dict[str, Any], _: Feeds) -> Reply:
+        """What each operator takes, as edgedl.measure.Profile; Unsupported if the engine does not tell."""
+        if not hasattr(self.engine, "profile"):
+            raise Unsupported(f"{self.session.engine} does not tell what its operators take")
+        return asdict(self.engine.profile(*self.loaded, self.sets, request["runs"])), {}
 
     def environment(self, _: dict[str, Any], __: Feeds) -> Reply:
         """The machine and the software, as edgedl.measure.Environment."""

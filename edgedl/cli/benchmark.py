@@ -18,6 +18,9 @@ Examples:
   edgedl benchmark digits.onnx digits.w8a8.onnx digits.tflite
   edgedl benchmark zoo:digits digits.onnx --threads 1,2 -o record.json
   edgedl benchmark digits.tflite --runs 1000 --seconds 5 --json
+  edgedl benchmark digits.onnx --profile --affinity 0 --option spinning=0
+  edgedl benchmark digits.onnx digits.tflite --mode cold
+  edgedl benchmark digits.onnx --mode sustained --seconds 300 -o sustained.json
   edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
   edgedl benchmark net.tflite --target predicted:raspberry-pi-4 --grid 350 --battery 3000mAh@3.7V --duty 10/s
 """
@@ -30,16 +33,71 @@ def _threads(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
+def _processors(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
+    """Those of `0,1` that this process may use."""
+    import os
+
+    parts = [part.strip() for part in text.split(",")] if text else []
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not all(part.isascii() and part.isdigit() and int(part[:9]) in allowed for part in parts):
+        there = ", ".join(map(str, allowed)) or "none, for this system does not pin processes"
+        raise click.BadParameter(f"{text!r} is not a list of processors, such as 0 or 0,1; expected some of: {there}")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _options(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    if wrong := [text for text in texts if "=" not in text]:
+        raise click.BadParameter(f"{wrong[0]!r} is not NAME=VALUE, such as spinning=0")
+    return dict(text.split("=", 1) for text in texts)
+
+
+MODES = ("latency", "throughput", "cold", "sustained")
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "cold": {"rounds": 10},
+    "sustained": {"seconds": 120.0, "rounds": 60},
+}
+"""mode -> the defaults that are its own"""
+
+
 @click.command(name="benchmark", epilog=EXAMPLES)
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
 @click.option("--runtime", "runtimes", multiple=True, default=("auto",), show_default=True, help="Engine; repeatable.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", default="1", show_default=True, callback=_threads, help="Numbers of threads, such as 1,2.")
-@click.option("--runs", type=click.IntRange(1), default=100, show_default=True, help="Runs of each, at the least.")
 @click.option(
-    "--seconds", type=click.FloatRange(0, 1e6), default=2.0, show_default=True, help="Time for each, likewise."
+    "--mode",
+    type=click.Choice(MODES),
+    default="latency",
+    show_default=True,
+    help="throughput: --streams processes at once. cold: new process, file out of the page cache. sustained: minutes.",
 )
-@click.option("--rounds", type=click.IntRange(6), default=20, show_default=True, help="Interleaved bursts of each.")
+@click.option(
+    "--streams", type=click.IntRange(1, 1024), help="Processes at once, in the mode throughput.  [default: cores]"
+)
+@click.option("--runs", type=click.IntRange(1), default=100, show_default=True, help="Runs of each, at the least.")
+@click.option("--seconds", type=click.FloatRange(0, 1e6), help="Time for each, likewise.  [default: 2; sustained: 120]")
+@click.option(
+    "--rounds", type=click.IntRange(6), help="Interleaved bursts of each.  [default: 20; cold: 10; sustained: 60]"
+)
+@click.option(
+    "--affinity", default="", callback=_processors, metavar="0,1", help="Processors that the engines may use."
+)
+@click.option(
+    "--option",
+    "engine_options",
+    multiple=True,
+    callback=_options,
+    metavar="NAME=VALUE",
+    help="Option of the engine, as spinning=0 or kernels=builtin; repeatable.",
+)
+@click.option("--profile", is_flag=True, help="Afterwards, what each operator takes, and what bounds the model.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 1e6),
+    default=600.0,
+    show_default=True,
+    help="Seconds that loading or one burst may take before the engine counts as hung.",
+)
 @click.option("--batch", type=click.IntRange(1), help="Length of the batch axis, where the model leaves it open.")
 @shared.target
 @shared.weights
@@ -61,7 +119,7 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     stated = _stated(options)
     if output:
         _check_output(output, force)
-    record = _measure(artifacts, options)
+    record = _measure(artifacts, options, output, force)
     text = record.to_json()
     if output:
         write_atomic(output, text.encode())
@@ -79,19 +137,36 @@ def _check_output(output: Path, force: bool) -> None:
         output_folder(output.parent)
 
 
-def _measure(artifacts: tuple[str, ...], options: dict[str, Any]) -> BenchmarkRecord:
+def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path | None, force: bool) -> BenchmarkRecord:
     from edgedl.cli.output import progress_bar
     from edgedl.measure import InputChoice, Plan
-    from edgedl.targets import find
+    from edgedl.measure.journal import kept_in
+    from edgedl.targets import WorkerTarget, find
 
     target = find(options["target"])
     subjects = _subjects(artifacts, options)
-    plan = Plan(runs=options["runs"], seconds=options["seconds"], rounds=options["rounds"])
+    plan = Plan(runs=options["runs"], profile=options["profile"], timeout=options["timeout"], **_amounts(options))
     choice = InputChoice(subjects, options["batch"], options["inputs"])
     with progress_bar("Measuring") as progress:
-        record = target.measure(subjects, choice, plan, progress)
+        if isinstance(target, WorkerTarget) and output:
+            with kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force) as journal:
+                record = target.measure(subjects, choice, plan, progress, journal)
+        else:
+            record = target.measure(subjects, choice, plan, progress)
     _refuse_if_all_failed(record)
     return record
+
+
+def _amounts(options: dict[str, Any]) -> dict[str, Any]:
+    """What is measured, with the defaults of the mode."""
+    import os
+
+    mode = options["mode"]
+    given = {name: options[name] for name in ("seconds", "rounds") if options[name] is not None}
+    streams = (options["streams"] or os.cpu_count() or 1) if mode == "throughput" else 1
+    if options["streams"] and mode != "throughput":
+        raise click.UsageError(f"--streams belongs to --mode throughput, not to {mode}")
+    return {**DEFAULTS.get(mode, {}), **given, "mode": mode, "streams": streams}
 
 
 def _subjects(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Subject]:
@@ -106,7 +181,8 @@ def _subjects(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Subje
         replace(s, weights=options["weights"], inputs=options["inputs"]) if isinstance(s, TaskReference) else s
         for s in sources
     ]
-    return subjects_of(sources, options["runtimes"], options["device"], options["threads"])
+    shared_by_all = (options["threads"], options["engine_options"], options["affinity"])
+    return subjects_of(sources, options["runtimes"], options["device"], *shared_by_all)
 
 
 def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
@@ -134,9 +210,11 @@ def _stated(options: dict[str, Any]) -> Stated | None:
 
 
 def _show(record: BenchmarkRecord, stated: Stated | None) -> None:
+    from edgedl.measure import remarks
     from edgedl.report.build import comparisons
     from edgedl.report.figures import basis_sentences, figure_sentences, figures_table
     from edgedl.report.footprint import footprint_sentences
+    from edgedl.report.operators import operators
     from edgedl.report.table import benchmark_table, printable
 
     if any(subject.rounds or subject.failure for subject in record.subjects):
@@ -144,8 +222,12 @@ def _show(record: BenchmarkRecord, stated: Stated | None) -> None:
     if figures := figures_table(record):
         click.echo(figures)
     footprint = footprint_sentences(record, stated) if stated else ()
-    for sentence in (*comparisons(record), *figure_sentences(record), *basis_sentences(record), *footprint):
+    told = (*comparisons(record), *figure_sentences(record), *basis_sentences(record), *footprint, *remarks(record))
+    for sentence in told:
         click.echo(printable(sentence))
+    for subject, summary in zip(record.subjects, record.summaries, strict=True):
+        if table := operators(subject, summary.median_ns.value if summary else None):
+            click.echo(f"\n{table}")
 
 
 def _warn(record: BenchmarkRecord) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from edgedl.artifact import Artifact
 from edgedl.measure.environment import environment, finish
 from edgedl.measure.joules import Joules
+from edgedl.measure.journal import Journal
 from edgedl.measure.plan import Plan, Subject
-from edgedl.measure.record import BenchmarkRecord, Measured
+from edgedl.measure.record import BenchmarkRecord
 from edgedl.measure.runner import ColdRunner, FeedsOf, Runner
+from edgedl.measure.subjects import describe
 from edgedl.place import HERE, Place
-from edgedl.runtime import format_of
 
 Progress = Callable[[int, int], None]
 """(steps done, steps in all)"""
@@ -23,46 +25,59 @@ Progress = Callable[[int, int], None]
 
 def steps(subjects: int, plan: Plan) -> int:
     """How many steps `progress` will count."""
-    return subjects * (plan.rounds + 1)
+    return subjects * (plan.rounds + 1 + plan.profile)
 
 
 def measure(
-    subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan, progress: Progress, place: Place = HERE
-) -> BenchmarkRecord:
+    subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan, progress: Progress, place: Place = HERE,
+    journal: Journal | None = None,
+) -> BenchmarkRecord:  # fmt: skip
     """Measure all subjects side by side.
 
     Each has a process of its own; all are loaded and warmed up, then every round gives each a turn, in seeded random
     order; in the mode `sustained` they come one after the other. A subject whose engine crashes, hangs, refuses or gives
     NaN keeps the reason as its `failure`; the others finish.
     InvalidInput where there is no subject. place: where the processes run; the record tells its machine of each subject.
+    journal: keeps what was measured, and gives what an interrupted run of the same measurement left.
     """
     before, began = environment(), time.perf_counter_ns()
     kind = ColdRunner if plan.mode == "cold" else Runner
     with contextlib.ExitStack() as stack:
         runners = [kind(subject, feeds_of, plan, stack, place, describe(subject), began) for subject in subjects]
         joules = Joules(subjects[0].device if subjects else "cpu", place is HERE)
-        for done, (runner, turn) in enumerate(_turns(runners, plan), start=1):
-            joules.take(runner, turn)
-            progress(done, steps(len(runners), plan))
+        for done, step in enumerate(_steps(runners, plan, joules, journal), start=1):
+            step()
+            progress(min(done, steps(len(runners), plan)), steps(len(runners), plan))
     return BenchmarkRecord(tuple(map(joules.told, runners)), plan, finish(before), no_energy=joules.reason)
 
 
-def _turns(runners: list[Runner], plan: Plan) -> Iterator[tuple[Runner, int | None]]:
-    """(runner, its position in the round, or None: it is prepared)."""
+def _steps(runners: list[Runner], plan: Plan, joules: Joules, journal: Journal | None) -> Iterator[Callable[[], None]]:
+    kept = journal.entries if journal else ()
+    for states in kept:
+        yield functools.partial(_restore, runners, states)
+    blocks = _blocks(runners, plan)
+    if plan.mode != "sustained" and len(kept) < len(blocks):
+        blocks[len(kept)][:0] = [(runner, None) for runner in runners]
+    for block in blocks[len(kept) :]:
+        yield from (functools.partial(joules.take, runner, position) for runner, position in block)
+        if journal:
+            journal.append([runner.news() for runner in runners])
+    if plan.profile:
+        yield from (runner.profile for runner in runners)
+
+
+def _restore(runners: list[Runner], states: Sequence[Mapping[str, Any]]) -> None:
+    for runner, state in zip(runners, states, strict=True):
+        runner.restore(state)
+
+
+def _blocks(runners: list[Runner], plan: Plan) -> list[list[tuple[Runner, int | None]]]:
+    """(runner, its position in the round, or None: it is prepared), by what belongs together.
+
+    That is a round of all subjects or, in the mode `sustained`, all rounds of one.
+    """
     if plan.mode == "sustained":
-        for runner in runners:
-            yield from ((runner, position) for position in [None, *[0] * plan.rounds])
-        return
-    yield from ((runner, None) for runner in runners)
+        return [[(runner, position) for position in [None, *[0] * plan.rounds]] for runner in runners]
     generator = np.random.default_rng(plan.seed)
-    for _ in range(plan.rounds):
-        yield from ((runners[i], position) for position, i in enumerate(generator.permutation(len(runners))))
-
-
-def describe(subject: Subject) -> Measured:
-    """A subject of which nothing is measured yet."""
-    source = subject.source
-    shared = (subject.runtime, subject.device, subject.threads, subject.options, subject.affinity)
-    if not isinstance(source, Artifact):
-        return Measured(subject.label, source.text, format_of(source), *shared)
-    return Measured(subject.label, source.path.name, source.format, *shared, sha256=source.sha256, size=source.size)
+    orders = [generator.permutation(len(runners)) for _ in range(plan.rounds)]
+    return [[(runners[i], position) for position, i in enumerate(order)] for order in orders]

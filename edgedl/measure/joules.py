@@ -41,7 +41,7 @@ class Joules:
 
     def told(self, runner: Runner) -> Measured:
         """What the runner measured, with the energy of one run where it was counted."""
-        tally, runs = self._tallies.get(id(runner)), sum(r.runs for r in runner.measured.rounds)
+        tally, runs = self._tallies.get(id(runner)), sum(r.runs for r in runner.measured.rounds[runner.restored :])
         if tally is None or not runs or runner.measured.failure:
             return runner.measured
         with self._losing():

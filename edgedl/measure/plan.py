@@ -43,7 +43,7 @@ class Plan:
     warmup_runs, warmup_seconds: run before, and not kept. seed: of the order within a round.
     timeout: seconds that loading, or one burst, may take before the engine counts as hung.
     mode: one of MODES. streams: processes that run at once (mode `throughput`). In the mode `cold` a round is one start,
-    and `runs` and `seconds` do not count.
+    and `runs` and `seconds` do not count. profile: afterwards, in runs of their own, what each operator takes.
     """
 
     runs: int = 100
@@ -55,6 +55,7 @@ class Plan:
     timeout: float = 600.0
     mode: str = "latency"
     streams: int = 1
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

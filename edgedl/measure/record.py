@@ -21,6 +21,7 @@ from edgedl.errors import InvalidInput
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.plan import Plan
+from edgedl.measure.profile import Profile
 from edgedl.measure.samples import pack, unpack
 from edgedl.measure.statistics import Samples
 
@@ -156,9 +157,10 @@ class Measured:
     options: of the engine. affinity: the processors that it may run on, none where the system chooses.
     inputs: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded`; input_sets: how many
     take turns. import_seconds, load_seconds, first_ns: the engine, the model and its first run.
-    starts: of the mode `cold`. rounds: as many as planned, or fewer where `failure` says why; none where the
-    target gives `figures` in their place. target: where it ran, as in `--target`. machine: the target's own environment,
-    where it is not this machine's. notes: sentences that belong to the figures.
+    starts: of the mode `cold`. profile: what its operators take. doubts: what could not be found, and why.
+    rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
+    target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
+    notes: sentences that belong to the figures.
     """
 
     label: str
@@ -180,6 +182,8 @@ class Measured:
     first_ns: int | None = None
     memory: Memory | None = None
     starts: tuple[Start, ...] = ()
+    profile: Profile | None = None
+    doubts: tuple[str, ...] = ()
     rounds: tuple[Round, ...] = ()
     failure: Failure | None = None
     target: str = "local"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.inputs import Inputs
 from edgedl.measure.plan import Plan, Subject
+from edgedl.measure.profile import Profile
 from edgedl.measure.record import Failure, Measured, Memory, Round, Start
+from edgedl.measure.roofline import roofline
 from edgedl.place import HERE, Place
 from edgedl.spec import Feeds, TensorSpec
 
@@ -27,7 +31,10 @@ FeedsOf = Callable[[Subject, tuple[TensorSpec, ...]], Inputs]
 
 @dataclass
 class Runner:
-    """began: nanoseconds of the monotonic clock when the whole measurement began."""
+    """began: nanoseconds of the monotonic clock when the whole measurement began.
+
+    reported: rounds of which there were news. restored: rounds of an earlier run.
+    """
 
     subject: Subject
     feeds_of: FeedsOf
@@ -38,6 +45,8 @@ class Runner:
     began: int
     sessions: list[IsolatedSession] = field(default_factory=list)
     inputs: Inputs | None = None
+    reported: int = 0
+    restored: int = 0
 
     def take(self, position: int | None) -> None:
         """One turn: the round at this position, or with None the preparation; a failure ends this subject and no other."""
@@ -47,6 +56,21 @@ class Runner:
             self.prepare() if position is None else self.round(position)
         except EdgedlError as error:
             self.found(failure=failure_of(error))
+
+    def news(self) -> dict[str, Any]:
+        """What was found since the last news, as JSON."""
+        found, known = asdict(self.measured), self.reported
+        self.reported = len(found["rounds"])
+        return {**found, **{name: found[name][known:] for name in ("rounds", "starts")}}
+
+    def restore(self, news: Mapping[str, Any]) -> None:
+        """Take news of an earlier run; InvalidInput if it is none."""
+        found = asdict(self.measured)
+        merged = {**news, **{name: [*found[name], *news.get(name, ())] for name in ("rounds", "starts")}}
+        doubt = "its first rounds are of a run that was interrupted, in another process"
+        decoded = decode(Measured, json.loads(json.dumps(merged)), "journal")
+        self.measured = replace(decoded, doubts=(doubt,) if decoded.rounds else ())
+        self.reported = self.restored = len(self.measured.rounds)
 
     def prepare(self) -> None:
         """Memory is read before the long warm-up, whose samples would count as the engine's."""
@@ -61,6 +85,29 @@ class Runner:
 
     def round(self, position: int) -> None:
         self.add(self.burst(position, self.plan.runs_per_round, self.plan.seconds_per_round))
+
+    def profile(self) -> None:
+        """In a process of its own; that it fails is a note, and no failure of what was timed."""
+        if self.measured.failure or not self.measured.rounds:
+            return
+        try:
+            with contextlib.closing(self.load()) as session:
+                self.feed([session])
+                found = decode(Profile, session.ask("profile", runs=self.profile_runs())[0], "profile")
+            self.found(profile=self.roofed(found))
+        except EdgedlError as error:
+            self.found(doubts=(*self.measured.doubts, f"no profile: {error}"))
+
+    def profile_runs(self) -> int:
+        """As many as fit in the plan's seconds, from 5 to 200."""
+        typical = float(np.median(self.measured.rounds[-1].wall_ns)) / 1e9
+        return int(np.clip(self.plan.seconds / typical, 5, 200))
+
+    def roofed(self, profile: Profile) -> Profile:
+        """With the machine's roofline, where that is this machine's processor."""
+        if self.place is not HERE or self.subject.device != "cpu":
+            return profile
+        return replace(profile, roof=roofline(self.subject.threads or os.cpu_count() or 1, profile.working_set))
 
     @property
     def streams(self) -> int:
@@ -141,7 +188,7 @@ class ColdRunner(Runner):
             first = int(tensors["wall_ns"][0])
             self.found(first_ns=first, memory=Memory(**session.ask("memory")[0]))
         steps = (max(0.0, process), session.import_seconds, session.load_seconds, first / 1e9)
-        return Start(*steps, session.evicted), reply
+        return Start(*steps, session.evicted), {**reply, "cpu_seconds": reply["cpu_seconds"] + session.load_cpu_seconds}
 
 
 def failure_of(error: EdgedlError) -> Failure:

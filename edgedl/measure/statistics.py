@@ -73,6 +73,16 @@ def ratio(numerator: Figures, denominator: Figures) -> Estimate:
     return Estimate(math.exp(float(np.median(logs))), math.exp(low), math.exp(high))
 
 
+def unpaired_ratio(numerator: Figures, denominator: Figures) -> Estimate:
+    """The quotient of the medians of rounds that were not taken side by side, each side resampled on its own."""
+    sides = [np.log(numerator), np.log(denominator)]
+    generator, fewest = _generator(), min(map(len, sides))
+    chosen = [np.median(generator.choice(logs, (RESAMPLES, len(logs))), axis=1) for logs in sides]
+    low, high = interval(chosen[0] - chosen[1], fewest)
+    middle = float(np.median(sides[0]) - np.median(sides[1]))
+    return Estimate(math.exp(middle), math.exp(low), math.exp(high))
+
+
 def interval(resampled: Figures, count: int) -> tuple[float, float]:
     """The 95 % expanded percentile interval of bootstrap figures made from `count` independent ones.
 

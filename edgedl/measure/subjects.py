@@ -9,6 +9,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.errors import InvalidInput, UnknownName
 from edgedl.measure.plan import Subject
+from edgedl.measure.record import Measured
 from edgedl.runtime import NO_OPTIONS, Options, Source, format_of, runtimes_for
 
 NAMES = {"ort": "ONNX Runtime", "litert": "LiteRT", "torch": "PyTorch", "openvino": "OpenVINO"}
@@ -80,3 +81,12 @@ def _label(source: Source, paths: list[str], runtime: str, threads: int | None) 
         where = where if len(set(same)) > 1 else source.path.name
     count = f", {threads} thread{'s' * (threads > 1)}" if threads else ""
     return f"{where} in {NAMES.get(runtime, runtime)}{count}"
+
+
+def describe(subject: Subject) -> Measured:
+    """A subject of which nothing is measured yet."""
+    source = subject.source
+    shared = (subject.runtime, subject.device, subject.threads, subject.options, subject.affinity)
+    if not isinstance(source, Artifact):
+        return Measured(subject.label, source.text, format_of(source), *shared)
+    return Measured(subject.label, source.path.name, source.format, *shared, sha256=source.sha256, size=source.size)

@@ -40,7 +40,8 @@ def comparisons(record: BenchmarkRecord | None) -> tuple[str, ...]:
     """One sentence for each timed subject against the first one that was timed on the same target."""
     timed = [subject for subject in record.finished if subject.rounds] if record else []
     first = {subject.target: subject for subject in reversed(timed)}
-    return tuple(verdict(s, first[s.target]) for s in timed if s is not first[s.target])
+    mode = record.plan.mode if record else ""
+    return tuple(verdict(s, first[s.target], mode) for s in timed if s is not first[s.target])
 
 
 def _title(rows: tuple[Row, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -45,21 +46,25 @@ def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
     )
 
 
-def benchmark_columns() -> tuple[Column[Timed], ...]:
-    """Those of `edgedl benchmark`."""
-    return (
-        Column("artifact", lambda timed: timed[0].source, words=True),
-        Column("engine", lambda timed: timed[0].engine or timed[0].runtime, words=True),
-        Column("threads", lambda timed: str(timed[0].threads or units.NONE)),
-        Column("size", lambda timed: units.size(timed[0].size)),
-        Column("median [95 %]", _timed),
-        Column("CPU/run", lambda timed: units.duration(timed[1].cpu_ns if timed[1] else None)),
-        Column("p90", lambda timed: _percentile(timed[1], 0.9)),
-        Column("p99", lambda timed: _percentile(timed[1], 0.99)),
-        Column("first", lambda timed: units.duration(timed[0].first_ns)),
-        Column("load", _load),
-        Column("peak memory", lambda timed: units.size(timed[0].peak_bytes)),
+def benchmark_columns(mode: str = "latency") -> tuple[Column[Timed], ...]:
+    """Those of `edgedl benchmark` in one of its modes."""
+    who = (
+        Column[Timed]("artifact", lambda timed: timed[0].source, words=True),
+        Column[Timed]("engine", lambda timed: timed[0].engine or timed[0].runtime, words=True),
+        Column[Timed]("threads", lambda timed: str(timed[0].threads or units.NONE)),
+        Column[Timed]("size", lambda timed: units.size(timed[0].size)),
     )
+    return (*who, *(_COLD if mode == "cold" else (_RATE, *_WARM) if mode == "throughput" else _WARM), *_MEMORY)
+
+
+def _start(step: str) -> Callable[[Timed], str]:
+    """The median over the cold starts."""
+
+    def cell(timed: Timed) -> str:
+        seconds = [getattr(start, step) for start in timed[0].starts]
+        return units.duration(1e9 * statistics.median(seconds) if seconds else None)
+
+    return cell
 
 
 def _timed(timed: Timed) -> str:
@@ -76,6 +81,28 @@ def _load(timed: Timed) -> str:
 def _percentile(summary: Summary | None, level: float) -> str:
     found: Percentile | None = next((p for p in summary.percentiles if p.level == level), None) if summary else None
     return units.duration(found.value if found else None)
+
+
+_RATE = Column[Timed]("runs/s [95 %]", lambda timed: units.rate(timed[1].per_second) if timed[1] else units.NONE)
+_WARM = (
+    Column[Timed]("median [95 %]", _timed),
+    Column[Timed]("CPU/run", lambda timed: units.duration(timed[1].cpu_ns if timed[1] else None)),
+    Column[Timed]("p90", lambda timed: _percentile(timed[1], 0.9)),
+    Column[Timed]("p99", lambda timed: _percentile(timed[1], 0.99)),
+    Column[Timed]("first", lambda timed: units.duration(timed[0].first_ns)),
+    Column[Timed]("load", _load),
+)
+_COLD = (
+    Column[Timed]("start [95 %]", _timed),
+    Column[Timed]("import", _start("imported")),
+    Column[Timed]("load", _start("load")),
+    Column[Timed]("first", _start("first")),
+    Column[Timed]("(process)", _start("process")),
+)
+_MEMORY = (
+    Column[Timed]("peak memory", lambda timed: units.size(timed[0].peak_bytes)),
+    Column[Timed]("of the model", lambda timed: units.size(timed[0].memory.model if timed[0].memory else None)),
+)
 
 
 def _drop(row: Row) -> str:

@@ -40,6 +40,12 @@ def spread(estimate: Estimate) -> str:
     return f"{estimate.value / scale:.{places}f} {unit} [{low}, {high}]"
 
 
+def rate(estimate: Estimate) -> str:
+    """`1240 [1190, 1260]`, a second."""
+    places = _places(estimate.value)
+    return f"{estimate.value:.{places}f} [{estimate.low:.{places}f}, {estimate.high:.{places}f}]"
+
+
 def number(value: float | None, places: int = 3) -> str:
     """A fixed number of decimals, without a minus before zero."""
     return NONE if value is None else f"{value:.{places}f}".replace(f"-{0:.{places}f}", f"{0:.{places}f}")

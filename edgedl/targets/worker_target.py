@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import BenchmarkRecord, FeedsOf, Plan, Subject, measure
 from edgedl.measure.harness import Progress
+from edgedl.measure.journal import Journal
 from edgedl.place import Place
 from edgedl.runtime import Session, Source
 from edgedl.targets.target import Target
@@ -20,9 +21,15 @@ class WorkerTarget(Target):
         self.place, self.timeout = place, timeout
 
     def measure(
-        self, subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan, progress: Progress
+        self,
+        subjects: Sequence[Subject],
+        feeds_of: FeedsOf,
+        plan: Plan,
+        progress: Progress,
+        journal: Journal | None = None,
     ) -> BenchmarkRecord:
-        return measure(subjects, feeds_of, plan, progress, self.place)
+        """journal: as in edgedl.measure.measure."""
+        return measure(subjects, feeds_of, plan, progress, self.place, journal)
 
     def session(self, source: Source, runtime: str = "auto", threads: int | None = None) -> Session:
         return IsolatedSession(source, runtime, threads=threads, timeout=self.timeout, place=self.place)

@@ -17,7 +17,7 @@ from edgedl.workload import Workload
 if TYPE_CHECKING:
     import torch
 
-    from edgedl.exporter import Calibration, Description, Layer, Program, QuantizationOptions
+    from edgedl.exporter import Calibration, Description, Layer, Piece, Program, QuantizationOptions
 
 
 class TfliteExporter:
@@ -80,6 +80,18 @@ class TfliteExporter:
         from edgedl_tflite.intermediates import intermediates
 
         return intermediates(path, feeds)
+
+    def pieces(self, path: Path, feeds: Feeds) -> Iterator[Piece]:
+        """Every operator that runs, as a model of its own (see edgedl.exporter.Piece)."""
+        from edgedl_tflite.pieces import pieces
+
+        return pieces(path, feeds)
+
+    def least_bytes(self, path: Path, feeds: Feeds) -> int:
+        """A lower bound of the memory that the tensors of one run need."""
+        from edgedl_tflite.pieces import least_bytes
+
+        return least_bytes(path, feeds)
 
 
 exporter = TfliteExporter()

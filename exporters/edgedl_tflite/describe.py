@@ -100,6 +100,7 @@ def _graph_macs(model: Any, graph: Any) -> int | None:
 
 
 def operator_macs(model: Any, graph: Any, operator: Any) -> int | None:
+    """Of one operator at the written shapes; None if it has weights and is of an unknown kind."""
     """Multiply-accumulates of one operator; 0 where it multiplies no matrices."""
     code = flatbuffer.code_of(model, operator)
     if (cost := _COSTS.get(code)) is not None:

@@ -25,14 +25,15 @@ def intermediates(path: Path, feeds: Feeds) -> Iterator[tuple[str, Array]]:
     """
     model = read_checked(path)
     inputs = accept(feeds, specs(model)[0])
-    interpreter = _run(path, inputs)
+    interpreter = run_keeping_all(path, inputs)
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     for index in _computed(model):
         if index in details and (array := _tensor(interpreter, index)) is not None:
             yield flatbuffer.text(model.subgraphs[0].tensors[index].name), _real(array, details[index])
 
 
-def _run(path: Path, inputs: Feeds) -> Any:
+def run_keeping_all(path: Path, inputs: Feeds) -> Any:
+    """The interpreter after one run of the file in plain kernels, which keeps every tensor."""
     try:
         with quiet():
             resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source
+
+if TYPE_CHECKING:
+    from edgedl.measure.profile import Profile
+    from edgedl.spec import Feeds
 
 
 class OrtRuntime:
@@ -27,6 +33,13 @@ class OrtRuntime:
         from edgedl_ort.session import OrtSession
 
         return OrtSession(source, device, threads, options)
+
+    def profile(
+        self, source: Source, device: str, threads: int | None, options: Options, sets: Sequence[Feeds], runs: int
+    ) -> Profile:
+        from edgedl_ort.profile import profile
+
+        return profile(source, device, threads, options, sets, runs)
 
 
 runtime = OrtRuntime()

@@ -42,7 +42,7 @@ class OrtSession(Session):
 
     def __init__(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
         assert isinstance(source, Artifact)
-        session = _open(source, device, session_options(threads, options))
+        session = open_session(source, device, session_options(threads, options))
         super().__init__(
             _specs(session.get_inputs()),
             _specs(session.get_outputs()),
@@ -60,7 +60,8 @@ class OrtSession(Session):
         return dict(zip(names, self._run(names, feeds, None)))  # noqa: B905 - strict costs as much as the rest
 
 
-def _open(source: Artifact, device: str, options: Any) -> Any:
+def open_session(source: Artifact, device: str, options: Any) -> Any:
+    """onnxruntime.InferenceSession on exactly that device."""
     if device not in PROVIDERS:
         raise UnknownName("device", device, PROVIDERS)
     wanted = PROVIDERS[device][0]

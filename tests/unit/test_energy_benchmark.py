@@ -38,7 +38,7 @@ class Load:
 
 def _runner(label: str, work: Any) -> Any:
     measured = Measured(label, label, "onnx", "ort", "cpu", 1)
-    runner = SimpleNamespace(measured=measured)
+    runner = SimpleNamespace(measured=measured, restored=0)
     runner.take = lambda turn: work(runner, turn)
     return runner
 

@@ -66,7 +66,8 @@ from edgedl import worker
 class Fake(worker.Worker):
     def load(self, request, _):
         {on_load}
-        return {{"engine": "fake", "device": "cpu", "import_seconds": 0.0, "load_seconds": 0.0, "evicted": False, "inputs": [], "outputs": []}}, {{}}
+        seconds = dict.fromkeys(("import_seconds", "load_seconds", "cpu_seconds"), 0.0)
+        return {{"engine": "fake", "device": "cpu", "evicted": False, **seconds, "inputs": [], "outputs": []}}, {{}}
     def run(self, request, feeds):
         {on_run}
         return {{}}, feeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from edgedl.artifact import Artifact
 from edgedl.cli.benchmark import command
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
-from edgedl.measure import BenchmarkRecord, Failure, InputChoice, Plan, Subject, measure, subjects_of
+from edgedl.measure import BenchmarkRecord, Failure, InputChoice, Plan, Subject, journal, measure, runner, subjects_of
 
 ENGINE = """
 import os, time
@@ -199,7 +200,8 @@ def test_the_command_prints_a_table(engine: Path) -> None:
     assert result == 0
     assert out.splitlines()[0].split()[:2] == ["artifact", "engine"]
     assert out.count("fake 1.0") == 2
-    assert "m.onnx in fake, 2 threads" in out.splitlines()[-1]
+    assert any("m.onnx in fake, 2 threads" in line for line in out.splitlines()[4:])
+    assert out.splitlines()[-1] == "Not given for 6 runs: p90 needs 64, p95 needs 130, p99 needs 662 (--runs)"
     assert "Measuring" not in err
 
 
@@ -232,14 +234,85 @@ def test_a_command_in_which_all_failed_raises_the_reason(
     assert out == ""
 
 
-def test_an_interrupted_command_leaves_nothing(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+def _interrupted_at(monkeypatch: pytest.MonkeyPatch, turn: int) -> list[int]:
+    """Ctrl-C at the turn of this number; the list gets the position of each turn that was taken."""
+    taken: list[int] = []
+    whole = runner.Runner.round
 
-    monkeypatch.setattr("edgedl.measure.runner.Runner.round", interrupt)
+    def round_(self: runner.Runner, position: int) -> None:
+        if len(taken) == turn:
+            raise KeyboardInterrupt
+        taken.append(position)
+        whole(self, position)
+
+    monkeypatch.setattr(runner.Runner, "round", round_)
+    return taken
+
+
+def test_a_command_interrupted_before_the_first_round_leaves_nothing(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupted_at(monkeypatch, 0)
     before = set(engine.iterdir()) | {engine / "m.onnx"}
-    _cli(engine, "-o", str(engine / "record.json"))
+    result, _, _ = _cli(engine, "-o", str(engine / "new" / "record.json"))
+    assert isinstance(result, SystemExit | KeyboardInterrupt | int)
     assert set(engine.iterdir()) == before
+
+
+def _stopped(engine: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> BenchmarkRecord:
+    """A measurement that was interrupted in its fourth round, and then gone on with."""
+    with monkeypatch.context() as patch:
+        _interrupted_at(patch, 3)
+        _cli(engine, "-o", str(output), *words)
+    assert [path.name for path in engine.glob("*.json*")] == ["record.json.journal"]
+    taken = _interrupted_at(monkeypatch, 100)
+    assert _cli(engine, "-o", str(output), *words)[0] == 0
+    assert len(taken) == 3
+    assert [path.name for path in engine.glob("*.json*")] == ["record.json"]
+    return BenchmarkRecord.open(output)
+
+
+def test_an_interrupted_command_goes_on_from_its_last_round(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (subject,) = _stopped(engine, engine / "record.json", monkeypatch).finished
+    assert len(subject.rounds) == 6
+    assert subject.doubts == ("its first rounds are of a run that was interrupted, in another process",)
+
+
+def test_the_journal_of_another_measurement_is_refused(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = str(engine / "record.json")
+    with monkeypatch.context() as patch:
+        _interrupted_at(patch, 3)
+        _cli(engine, "-o", output)
+    refused, _, _ = _cli(engine, "-o", output, "--rounds", "8")
+    assert "record.json.journal is of another measurement (its plan differ)" in str(refused)
+    assert "add --force to begin anew" in str(refused)
+    assert _cli(engine, "-o", output, "--rounds", "8", "--force")[0] == 0
+    assert len(BenchmarkRecord.open(Path(output)).subjects[0].rounds) == 8
+
+
+@pytest.mark.parametrize("mode", ["latency", "cold", "sustained"])
+def test_a_journal_brings_back_what_was_measured(engine: Path, mode: str) -> None:
+    subjects = subjects_of([_model(engine, "a.onnx"), _model(engine, "crash.onnx", "crash")], ["fake"])
+    plan, path, feeds_of = replace(PLAN, mode=mode), engine / "j", InputChoice(subjects)
+    with journal.kept_in(path, subjects, plan) as kept:
+        made = measure(subjects, feeds_of, plan, lambda done, total: None, journal=kept)
+        lines = path.read_text()
+    assert not path.exists()
+    path.write_text(lines + "torn tail without a checksum")
+    with journal.kept_in(path, subjects, plan) as kept:
+        again = measure(subjects, feeds_of, plan, lambda done, total: None, journal=kept)
+    assert [s.rounds for s in again.subjects] == [s.rounds for s in made.subjects]
+    assert [s.starts for s in again.subjects] == [s.starts for s in made.subjects]
+    assert again.subjects[1].failure == made.subjects[1].failure
+
+
+def test_what_is_no_journal_is_refused(engine: Path) -> None:
+    subjects = subjects_of([_model(engine, "a.onnx")], ["fake"])
+    path = engine / "j"
+    text = json.dumps(["other"])
+    path.write_text(f"{zlib.crc32(text.encode()):08x} {text}\n")
+    with pytest.raises(InvalidInput, match="j is of no measurement"), journal.kept_in(path, subjects, PLAN):
+        pass
 
 
 @pytest.mark.parametrize("text", ["0", "1,x", "", "-1", "²", "99999999999999999999"])
