@@ -14,7 +14,7 @@ from edgedl import errors, worker
 from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact
 from edgedl.place import HERE, Place
-from edgedl.runtime import NO_OPTIONS, Options, Session, Source
+from edgedl.runtime import NO_OPTIONS, Options, Session, Source, named
 from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 
 # Fewer arenas and an mmap threshold that stays put: the peak memory of one model repeats within 0.3 MB instead of 5.
@@ -44,6 +44,7 @@ class IsolatedSession(Session):
         cold: bool = False,
     ) -> None:
         self._name = str(source.path) if isinstance(source, Artifact) else source.text
+        runtime = named(source, runtime, device, threads) if place is HERE else runtime
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
         self._place, self._stack = place, contextlib.ExitStack()
         launch = self._stack.enter_context(place.launch(source))

@@ -150,7 +150,8 @@ def load(
 ) -> Session:
     """A session for a model file, an artifact group (see load_group) or, in eager torch, a task reference.
 
-    runtime: `auto` takes the first installed engine for the format. threads: None leaves the choice to the engine.
+    runtime: `auto` takes the first installed engine for the format; `fastest` measures all of them once and remembers
+    (edgedl.fastest). threads: None leaves the choice to the engine.
     options: of the engine, by name; UnknownName for one that it does not have.
     """
     source = as_source(source)
@@ -160,11 +161,20 @@ def load(
         from edgedl.group_session import load_group
 
         return load_group(source, runtime, device, threads, options)
-    plugin = _runtime_for(source, runtime)
+    plugin = _runtime_for(source, named(source, runtime, device, threads))
     session = plugin.load(source, device, threads, *_options(plugin, options))
     if isinstance(source, Artifact) and source.manifest:
         session.states = source.manifest.states
     return session
+
+
+def named(source: Source, runtime: str, device: str, threads: int | None) -> str:
+    """The runtime's name, with `fastest` resolved where there is a choice: model files on the processor."""
+    if runtime != "fastest" or not isinstance(source, Artifact) or device != "cpu":
+        return "auto" if runtime == "fastest" else runtime
+    from edgedl.fastest import fastest
+
+    return fastest(source, threads).runtime
 
 
 def _options(plugin: Runtime, given: Options) -> tuple[Options, ...]:

@@ -61,7 +61,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @click.command(name="benchmark", epilog=EXAMPLES)
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
-@click.option("--runtime", "runtimes", multiple=True, default=("auto",), show_default=True, help="Engine; repeatable.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    help="Engine, auto, or all installed ones; repeatable.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", default="1", show_default=True, callback=_threads, help="Numbers of threads, such as 1,2.")
 @click.option(

@@ -16,7 +16,7 @@ from edgedl.spec import Array
     "--input", "files", multiple=True, metavar="[NAME=]FILE",
     help="x.npy for one input (NAME= where there are several), or inputs.npz with arrays by name.",
 )  # fmt: skip
-@click.option("--runtime", default="auto", show_default=True, help="ort, litert or auto.")
+@click.option("--runtime", default="auto", show_default=True, help="An engine, auto, or fastest (measured once).")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", type=int, help="Threads of the engine.")
 @click.option("-o", "--out", metavar="FILE", help="Write the outputs as .npz instead of printing them.")

@@ -22,7 +22,7 @@ def subjects_of(
 ) -> list[Subject]:  # fmt: skip
     """Every (source, engine that loads it, number of threads); the label tells them apart.
 
-    `auto` is the first installed engine of the format. options go to the engines that have them, affinity to all.
+    `auto` is the first installed engine of the format, `all` every one. options go to the engines that have them, affinity to all.
     UnknownName for an option that none of the engines has, or an engine that is not registered; InvalidInput
     where none of those asked for loads a source, or a number of threads is below 1.
     """
@@ -57,16 +57,17 @@ def _options(names: set[str], given: Options) -> dict[str, Options]:
 def engines_for(source: Source, wanted: Sequence[str]) -> list[str]:
     known = registry.runtimes()
     for name in wanted:
-        if name != "auto" and name not in known:
-            raise UnknownName("runtime", name, ["auto", *known])
+        if name not in ("auto", "all") and name not in known:
+            raise UnknownName("runtime", name, ["auto", "all", *known])
     fmt = format_of(source)
-    able = [n for n in wanted if n == "auto" or fmt in known[n].load().formats]
+    able = [n for n in wanted if n in ("auto", "all") or fmt in known[n].load().formats]
     if not able:
         others = ", ".join(runtimes_for(source)) or "none that is installed"
         asked = " and ".join(wanted)
         raise InvalidInput(f"{_where(source)} is a {fmt} model, which {asked} cannot load; these can: {others}")
-    named = [(runtimes_for(source) or ["auto"])[0] if name == "auto" else name for name in able]
-    return list(dict.fromkeys(named))
+    here = runtimes_for(source) or ["auto"]
+    meant = {"auto": here[:1], "all": here}
+    return list(dict.fromkeys(name for asked in able for name in meant.get(asked, [asked])))
 
 
 def _where(source: Source) -> str:
