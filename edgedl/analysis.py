@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from edgedl import registry
+from edgedl import registry, tracing
 from edgedl.exporter import Program
 from edgedl.exporting import Subject, resolve
 from edgedl.parts import NAMES, Parts
@@ -67,7 +67,7 @@ def _obstacles(program: Program, format: str) -> list[Obstacle]:
 def _static_trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedProgram | None:
     """The operators of a program whose axes stand in the way are told all the same."""
     try:
-        return torch.export.export(module, tuple(torch.from_numpy(array) for array in program.inputs.values()))
+        return tracing.export(module, tuple(torch.from_numpy(array) for array in program.inputs.values()))
     except Exception as error:
         assert error  # the trace with dynamic axes failed as well, and has been told
         return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,11 +21,34 @@ def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedPro
     torch.ops.aten.gru.input._dispatch_cache.clear()
     arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
     try:
-        return torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes(program, bounded=False))
+        return export(module, arguments, dynamic_shapes(program, bounded=False))
     except Exception as error:
         if "Constraints violated" not in str(error):
             raise
-        return torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes(program, bounded=True))
+        return export(module, arguments, dynamic_shapes(program, bounded=True))
+
+
+def export(
+    module: torch.nn.Module, arguments: tuple[torch.Tensor, ...], axes: Any = None
+) -> torch.export.ExportedProgram:
+    """torch.export, which raises what it raises; axes: its `dynamic_shapes`."""
+    with masks_as_given():
+        return torch.export.export(module, arguments, dynamic_shapes=axes)
+
+
+@contextmanager
+def masks_as_given() -> Iterator[None]:
+    """nn.TransformerDecoder and its kin look into a mask to see whether it is causal; no trace can follow that.
+
+    The answer only chooses between kernels of one result. So the mask is taken as it is, unless the caller says is_causal.
+    """
+    transformer: Any = torch.nn.modules.transformer
+    looks = transformer._detect_is_causal_mask
+    transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: is_causal is True
+    try:
+        yield
+    finally:
+        transformer._detect_is_causal_mask = looks
 
 
 def dynamic_shapes(program: Program, bounded: bool) -> tuple[tuple[dict[int, Any], ...]]:

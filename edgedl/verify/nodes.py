@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from edgedl import tracing
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line
 from edgedl.spec import Array, Feeds
@@ -30,7 +31,7 @@ class TorchGraph:
         self._names = tuple(program.inputs)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._module = torch.export.export(program.module, self._arguments(feeds)).module()
+            self._module = tracing.export(program.module, self._arguments(feeds)).module()
         self.outputs = {node.name: name for node, name in zip(_returned(self._module), program.outputs, strict=False)}
 
     def nodes(self, feeds: Feeds) -> list[Node]:

@@ -9,6 +9,7 @@ import torch
 
 from edgedl.exporter import Program
 from edgedl.spec import Array
+from edgedl.tracing import masks_as_given
 from edgedl_tflite import flatbuffer, names
 from edgedl_tflite.failure import explain
 from edgedl_tflite.quiet import quiet
@@ -47,7 +48,7 @@ def _converter(program: Program) -> Callable[[torch.nn.Module, Mapping[str, Arra
         if nhwc := channels_last_inputs(inputs, program.channels_last):
             module = litert_torch.to_channel_last_io(module, args=nhwc)
             arguments = [t.permute(0, 2, 3, 1).contiguous() if i in nhwc else t for i, t in enumerate(arguments)]
-        with torch.no_grad():
+        with torch.no_grad(), masks_as_given():
             content: bytes = litert_torch.convert(module.eval(), tuple(arguments)).model_content()
         return content
 

@@ -2,7 +2,8 @@
 
 litert-torch's own dynamic shapes raise for anything but plain CNNs. A file converted at fixed lengths already fits
 every length but for constants: shape operands of RESHAPE, BROADCAST_TO and the like, and values expanded along an axis.
-Those become -1, or are computed from the input's shape; an axis that reaches any other constant is refused.
+Those become -1, or are computed from the input's shape. Of a table of positions or a causal mask, whose shorter forms are
+the beginnings of longer ones, the longest is kept and cut at run time. An axis that reaches any other constant is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _SHAPE_OPERANDS = {
     _CODE.SLICE: 2,
     _CODE.STRIDED_SLICE: 2,
     _CODE.TILE: 1,
+    _CODE.TRANSPOSE_CONV: 0,
 }
 """operator -> position of the operand that may be replaced by a computed one"""
 
@@ -82,6 +84,8 @@ def _replacement(family: Family, builder: ShapeBuilder, operator: Any, position:
         return begin
     if (dims := family.varying_dims(index)) and _constant_along(values, dims):
         return _expanded(family, builder, index, values[0], dims)
+    if (cut := _cut(family, builder, operator, position, dims)) is not None:
+        return cut
     axis = family.axes[next(i for i, value in enumerate(values[1:]) if not np.array_equal(value, values[0]))]
     raise DifferenceError(f"{name} uses a constant that depends on the length of {axis!r}")
 
@@ -181,10 +185,51 @@ def _expanded(family: Family, builder: ShapeBuilder, index: int, value: Array, d
     fresh = flatbuffer.unused_names(model)
     first = value[tuple(slice(0, 1) if p in dims else slice(None) for p in range(value.ndim))]
     operands = [flatbuffer.add_constant(model, next(fresh), first), builder.vector(list(value.shape), dims, {})]
-    output = flatbuffer.add_tensor(model, next(fresh), value.shape, tensor.type)
-    model.subgraphs[0].tensors[output].shapeSignature = _signature(list(value.shape), dims)
-    options = schema.BroadcastToOptionsT()
-    builder.operators.append(flatbuffer.make_operator(model, _CODE.BROADCAST_TO, operands, [output], options))
+    return _resized(builder, _CODE.BROADCAST_TO, operands, schema.BroadcastToOptionsT(), tensor, dims)
+
+
+def _cut(family: Family, builder: ShapeBuilder, operator: Any, position: int, dims: dict[int, Varying]) -> int | None:
+    """The beginning of the longest form of a constant, as long as the axis is; None if longer forms begin otherwise."""
+    if any(item.factor != 1 for item in dims.values()) or len({item.axes for item in dims.values()}) != 1:
+        return None
+    index, axes = int(operator.inputs[position]), next(iter(dims.values())).axes
+    table = _longest(family, operator, position, axes[0]) if len(axes) == 1 else None
+    values, tensor, model = _values(family, index), family.tensors(index)[0], family.main
+    if table is None or not _all_begin_alike([*values, table]):
+        return None
+    fresh = flatbuffer.unused_names(model)
+    begin = flatbuffer.add_constant(model, next(fresh), np.zeros(table.ndim, np.int32))
+    size = builder.vector(list(values[0].shape), dims, {})
+    operands = [flatbuffer.add_constant(model, next(fresh), table), begin, size]
+    return _resized(builder, _CODE.SLICE, operands, schema.SliceOptionsT(), tensor, dims)
+
+
+def _longest(family: Family, operator: Any, position: int, axis: str) -> Array | None:
+    """The operand where the axis is longest; None if it is no constant there."""
+    number = next(n for n, other in enumerate(family.main.subgraphs[0].operators) if other is operator)
+    model = family.longest(axis)
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[int(graph.operators[number].inputs[position])]
+    values = flatbuffer.constant(model, tensor)
+    return None if values is None else values.reshape(flatbuffer.shape_of(tensor))
+
+
+def _all_begin_alike(values: list[Array]) -> bool:
+    if len({value.ndim for value in values}) != 1:
+        return False
+    shortest = np.min([value.shape for value in values], axis=0)
+    heads = [value[tuple(slice(0, n) for n in shortest)] for value in values]
+    return all(np.array_equal(head, heads[0], equal_nan=head.dtype.kind == "f") for head in heads)
+
+
+def _resized(
+    builder: ShapeBuilder, code: int, operands: list[int], options: Any, like: Any, dims: dict[int, Varying]
+) -> int:
+    """A tensor like `like`, made at the front of the graph in the lengths of the axes."""
+    model, shape = builder.family.main, list(flatbuffer.shape_of(like))
+    output = flatbuffer.add_tensor(model, next(flatbuffer.unused_names(model)), shape, like.type)
+    model.subgraphs[0].tensors[output].shapeSignature = _signature(shape, dims)
+    builder.operators.append(flatbuffer.make_operator(model, code, operands, [output], options))
     return output
 
 

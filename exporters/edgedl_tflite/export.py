@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl_tflite import flatbuffer, loops
 from edgedl_tflite.convert import convert
@@ -18,6 +19,7 @@ def export(program: Program, path: Path) -> None:
 
 
 def _convert(program: Program) -> Any:
+    _refuse_float64(program)
     if program.signatures:
         return convert_signatures(program)
     return convert_dynamic(program) if program.dynamic_axes else _convert_static(program)
@@ -27,3 +29,11 @@ def _convert_static(program: Program) -> Any:
     model = convert(program, program.inputs)
     loops.expand(model)
     return model
+
+
+def _refuse_float64(program: Program) -> None:
+    double = [f"its input {name!r}" for name, array in program.inputs.items() if array.dtype.name == "float64"]
+    if double:
+        raise Unsupported(
+            f"{program.name} cannot be converted to TFLite: {double[0]} is float64, and its kernels are not; use module.float() and float32 inputs"
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from edgedl import tracing
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.source_lines import user_line, user_line_of
@@ -59,7 +60,7 @@ def _effect_node(program: Program) -> torch.fx.Node | None:
     """The operator that gives no value but checks one at run time, as torch.linalg.inv does: TFLite has none."""
     arguments = tuple(torch.from_numpy(array) for array in program.inputs.values())
     with quiet():
-        nodes = torch.export.export(program.module, arguments).run_decompositions().graph.nodes
+        nodes = tracing.export(program.module, arguments).run_decompositions().graph.nodes
     return next((node for node in nodes if str(node.target) == _EFFECT), None)
 
 

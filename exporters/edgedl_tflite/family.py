@@ -5,7 +5,8 @@ Two conversions per axis are enough: whatever has the same value in both does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +40,17 @@ class Varying:
 
 @dataclass(frozen=True)
 class Family:
-    """models[0] is at the lengths `base`; models[1 + i] has the other length of the i-th axis of `axes`."""
+    """models[0] is at the lengths `base`; models[1 + i] has the other length of the i-th axis of `axes`.
+
+    longest: the model where an axis has the highest length that is to be proven, converted when it is first asked for.
+    Its operators are those of the others; its tensors may be numbered otherwise. Only models[0] is ever edited.
+    """
 
     axes: tuple[str, ...]
     base: Mapping[str, int]
     other: Mapping[str, int]
     models: tuple[Any, ...]
+    longest: Callable[[str], Any]
 
     @property
     def main(self) -> Any:
@@ -80,7 +86,17 @@ def convert_family(program: Program) -> Family:
     models = tuple(convert(program, _resized(program, lengths)) for lengths in settings)
     for axis, model in zip(base, models[1:], strict=True):
         _compare(models[0], model, axis)
-    return Family(tuple(base), base, other, models)
+
+    @functools.cache
+    def longest(axis: str) -> Any:
+        high = axes_by_name(program.dynamic_axes)[axis][2].high
+        model = convert(program, _resized(program, {**base, axis: high}))
+        names = [[flatbuffer.operator_name(m, o) for o in m.subgraphs[0].operators] for m in (models[1], model)]
+        if names[0] != names[1]:
+            raise DifferenceError(f"the operators depend on the length of {axis!r}")
+        return model
+
+    return Family(tuple(base), base, other, models, longest)
 
 
 def axes_by_name(axes: DynamicAxes) -> dict[str, tuple[str, int, Axis]]:

@@ -11,6 +11,8 @@ import torch
 from onnx_models import Function, Residual, floats, program, shapes, written
 from torch import nn
 
+import edgedl
+from edgedl import Axis
 from edgedl.errors import Unsupported
 from edgedl_onnx.export import OPSET, export
 
@@ -149,6 +151,27 @@ def test_what_cannot_be_written_is_named_with_its_line(path: Path, module: nn.Mo
     assert "\n" not in str(caught.value)
     assert "edgedl_onnx" not in str(caught.value)
     assert not path.exists()
+
+
+class Masked(nn.Module):
+    """torch looks into the mask of a decoder to see whether it is causal, which no trace can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 1)
+
+    def forward(self, target: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+        result: torch.Tensor = self.layers(target, memory, tgt_mask=mask)
+        return result
+
+
+def test_a_decoder_under_a_causal_mask(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    inputs = {name: generator.standard_normal((2, 5, 8)).astype(np.float32) for name in ("target", "memory")}
+    task = edgedl.Task("masked", Masked, lambda: inputs, {"target": {1: Axis("time", 2, 20)}})
+    (artifact,) = edgedl.export(task, ["onnx"], tmp_path)
+    assert artifact.manifest and artifact.manifest.inputs[0].shape == (2, "time", 8)
 
 
 def test_nothing_is_printed(path: Path, capfd: pytest.CaptureFixture[str]) -> None:

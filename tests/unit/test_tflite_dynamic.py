@@ -141,20 +141,16 @@ def test_a_length_used_as_a_value_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-class Positions(nn.Module):
-    """Reads no more rows than its table has."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = nn.Parameter(torch.randn(8, 4))
+class Ramp(nn.Module):
+    """Weights from 0 to 1 over the whole length: those of a shorter one are no beginning of those of a longer one."""
 
     def forward(self, x):
-        return (x + self.table[: x.shape[1]],)
+        return (x * torch.linspace(0, 1, x.shape[1]).unsqueeze(-1),)
 
 
-def test_a_table_cut_to_the_length_is_refused(tmp_path):
+def test_a_constant_of_another_value_for_each_length_is_refused(tmp_path):
     axes = {"x": {1: Axis("time", 1, 8)}}
-    program = Program("net", Positions().eval(), {"x": np.ones((2, 3, 4), np.float32)}, ("y",), axes)
+    program = Program("net", Ramp().eval(), {"x": np.ones((2, 3, 4), np.float32)}, ("y",), axes)
     with pytest.raises(Unsupported, match=r"axis 1 \('time'\) of input 'x'"):
         exporter.export(program, tmp_path / "net.tflite")
 
@@ -171,6 +167,44 @@ def test_tracing_lengths_of_a_narrow_range_are_two_or_more():
     assert base["batch"] != other["batch"] and min(base["batch"], other["batch"]) >= 2
 
 
+class Positions(nn.Module):
+    """A table of positions cut to the length, and a causal mask made for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 32, 8))
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True)
+
+    def forward(self, x):
+        length = x.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(length)
+        return (self.encoder(x + self.table[:, :length], src_mask=mask),)
+
+
+def test_tables_of_positions_and_causal_masks_follow_the_length(tmp_path):
+    axes = {"x": {0: Axis("batch", 1, 8), 1: Axis("time", 2, 32)}}
+    x = np.random.default_rng(0).standard_normal((2, 6, 8)).astype(np.float32)
+    _check(tmp_path, Positions(), x, axes, [{"batch": 1, "time": 2}, {"batch": 3, "time": 9}, {"batch": 1, "time": 32}])
+    with pytest.raises(EdgedlError):
+        load(tmp_path / "net.tflite").run({"x": np.zeros((1, 33, 8), np.float32)})
+
+
+def test_transposed_convolutions_follow_the_batch(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, stride=2))
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    axes = {"x": {0: Axis("batch", 1, 8)}}
+    _check(tmp_path, Tupled(net), x, axes, [{"batch": 1}, {"batch": 5}])
+
+
+class Tupled(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return (self.net(x),)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -181,5 +215,5 @@ def test_tracing_lengths_of_a_narrow_range_are_two_or_more():
     ],
 )
 def test_how_a_number_depends_on_the_axes(values, expected):
-    family = Family(("b", "t"), {"b": 11, "t": 17}, {"b": 13, "t": 19}, (None, None, None))
+    family = Family(("b", "t"), {"b": 11, "t": 17}, {"b": 13, "t": 19}, (None, None, None), lambda axis: None)
     assert family.varying(values) == expected

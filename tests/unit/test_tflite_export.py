@@ -130,6 +130,12 @@ def test_refusals_name_the_operator_and_the_users_line(tmp_path, cls, text, word
     assert not list(tmp_path.iterdir())
 
 
+def test_double_precision_is_refused_by_the_name_of_the_input(tmp_path):
+    net = nn.Sequential(nn.Linear(3, 2)).double().eval()
+    with pytest.raises(Unsupported, match=r"input 'x' is float64.*use module.float\(\)"):
+        exporter.export(Program("net", net, {"x": np.ones((1, 3))}, ("y",)), tmp_path / "net.tflite")
+
+
 def test_nothing_is_printed(tmp_path, capfd):
     exporter.export(program("mlp"), tmp_path / "mlp.tflite")
     captured = capfd.readouterr()
