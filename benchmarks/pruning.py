@@ -70,8 +70,13 @@ def report(goal: Goal, folder: Path, options: Options, seconds: float) -> None:
     found = pruned(goal, original, folder, options)
     before, after, score = found["before"], found["after"], found["score"]
     gain = Estimate(**found["gain"])
-    print(f"{goal.network}: {before['macs'] / after['macs']:.2f}x fewer MACs (goal {goal.fewer}x), {times(gain)} as fast ({between(gain)}; goal {goal.faster}x)")  # fmt: skip
-    print(f"  accuracy {score['reference']:.4f} -> {score['value']:.4f} (goal: at most {goal.lost} lost), {found['rounds']} trainings, {found['cpu']:.0f} s of CPU")  # fmt: skip
+    fewer = before["macs"] / after["macs"]
+    print(
+        f"{goal.network}: {fewer:.2f}x fewer MACs (goal {goal.fewer}x), "
+        f"{times(gain)} as fast ({between(gain)}; goal {goal.faster}x)\n"
+        f"  accuracy {score['reference']:.4f} -> {score['value']:.4f} (goal: at most {goal.lost} lost), "
+        f"{found['rounds']} trainings, {found['cpu']:.0f} s of CPU"
+    )
     for line in int8_lines(goal, original, folder, seconds):
         print(f"  {line}")
 

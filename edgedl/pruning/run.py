@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from edgedl import registry
 from edgedl.artifact import Artifact
-from edgedl.errors import GateFailed, Interrupted, InvalidInput, UnknownName
+from edgedl.errors import EdgedlError, GateFailed, Interrupted, InvalidInput, UnknownName
 from edgedl.exporting import Subject, export, resolve
 from edgedl.files import output_folder, refuse_existing, write_atomic
 from edgedl.measure import BenchmarkRecord, Estimate, speedup
@@ -62,6 +63,12 @@ def prune(
     if not force:
         refuse_existing(folder / saved.PLAN)
     resolved, _ = resolve(task)
+    if options.importance in importance.NEEDS_DATA and not resolved.calibration:
+        raise InvalidInput(
+            f"--importance {options.importance} needs real inputs: {resolved.name} has no calibration(); take magnitude"
+        )
+    if options.method == "structured":
+        import_module("torch_pruning")  # before the long work
     shop = Workshop.at(
         folder, f"{task if isinstance(task, TaskReference) else resolved.name} {options} {format}", force
     )
@@ -71,7 +78,7 @@ def prune(
         result = _Run(task, whole, options, bench, shop, folder, said, progress, allow_slower).finished()
     except KeyboardInterrupt as stop:
         raise Interrupted(f"interrupted: the same command goes on from what is finished ({shop.folder})") from stop
-    except GateFailed:
+    except EdgedlError:
         shop.close()
         raise
     shop.close()
@@ -143,6 +150,7 @@ class _Run:
         gain, drop = speedup(record.subjects[1], record.subjects[0]), self._drop(module)
         if failures := self._failures(gain, drop):
             saved.save(plan, module, self.folder, ".failed")
+            self._keep_original()
             raise GateFailed(self._told(failures, original, pruned, gain, drop))
         artifact = self._delivered(plan, module)
         before, after = self._both(record, original, artifact, module)
@@ -224,12 +232,15 @@ class _Run:
     def _delivered(self, plan: Plan, module: nn.Module) -> Artifact:
         """Both files, the weights of an original that was trained here, and the artifact, proven."""
         saved.save(plan, module, self.folder)
-        trained = self.shop.folder / f"{self.task.name}.safetensors"
-        if trained.is_file():
-            shutil.copy(trained, self.folder / trained.name)
+        self._keep_original()
         self.said(f"export and prove {self.task.name}{self.bench.exporter.suffix}")
         (artifact,) = export(self._replayed(), [self.bench.exporter.format], self.folder, force=True, max_drop=self.options.max_drop)  # fmt: skip
         return artifact
+
+    def _keep_original(self) -> None:
+        trained = self.shop.folder / f"{self.task.name}.safetensors"
+        if trained.is_file():
+            shutil.copy(trained, self.folder / trained.name)
 
     def _replayed(self) -> Subject:
         """The subject with the pruned folder as its weights, as a user would name it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -25,11 +26,12 @@ class Workshop:
     """folder: inside the output folder; everything in it belongs to one call, told by its identity."""
 
     folder: Path
+    fresh: bool = False
 
     @classmethod
     def at(cls, out: Path, identity: str, force: bool) -> Workshop:
         """The folder of this call; InvalidInput if it holds the work of another one."""
-        folder = out / NAME
+        folder, fresh = out / NAME, not out.exists()
         told = folder / "identity.txt"
         if folder.is_dir() and (force or not told.is_file()):
             shutil.rmtree(folder)
@@ -37,7 +39,7 @@ class Workshop:
             raise InvalidInput(f"{folder} holds the interrupted work of another call: --force begins anew, another -o keeps both")  # fmt: skip
         if not told.is_file():
             write_atomic(make_folder(folder) / told.name, identity.encode())
-        return cls(folder)
+        return cls(folder, fresh)
 
     def kept(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
         """The result of that name which an interrupted run left, else the newly made one."""
@@ -59,4 +61,8 @@ class Workshop:
         return result
 
     def close(self) -> None:
+        """Remove it, and the output folder too if it was made for it and holds nothing."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.fresh:
+            with contextlib.suppress(OSError):
+                self.folder.parent.rmdir()
