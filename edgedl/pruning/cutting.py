@@ -15,7 +15,8 @@ from edgedl.measure.summary import is_slower, times
 from edgedl.program import program_of
 from edgedl.pruning import cost
 from edgedl.pruning.bench import Bench
-from edgedl.pruning.groups import Group, Removal, graph_of, plan_of
+from edgedl.pruning.graph import graph_of
+from edgedl.pruning.groups import Group, Removal, plan_of
 from edgedl.pruning.importance import scores
 from edgedl.pruning.layers import CONVOLUTIONS
 from edgedl.pruning.outcome import Layer, Options

@@ -46,7 +46,7 @@ _SIDES: dict[str, Any] = {
 }
 
 
-def is_depthwise(layer: nn.Module) -> bool:
+def is_depthwise(layer: Any) -> bool:
     return isinstance(layer, CONVOLUTIONS) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 

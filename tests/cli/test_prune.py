@@ -88,7 +88,7 @@ def test_what_is_written(pruned: Path) -> None:
     assert artifact.manifest.size < 0.45 * 4 * (64 * 96 + 96 * 96 + 96 * 10)
     page = (pruned / "pruning.html").read_text()
     assert "Sensitivity of each layer" in page
-    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "src=" not in page
 
 
 def test_the_folder_is_replayed_by_the_other_verbs(command: Run, pruned: Path) -> None:

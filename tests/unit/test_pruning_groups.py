@@ -12,7 +12,8 @@ from edgedl.errors import InvalidInput
 from edgedl.program import named_tensors, program_of
 from edgedl.pruning import layers
 from edgedl.pruning.cost import macs, parameters
-from edgedl.pruning.groups import Graph, Group, Removal, graph_of, plan_of
+from edgedl.pruning.graph import Graph, graph_of
+from edgedl.pruning.groups import Group, Removal, plan_of
 from edgedl.pruning.importance import KINDS, scores
 from edgedl.pruning.plan import Plan, composed
 from edgedl.pruning.selection import Ranking

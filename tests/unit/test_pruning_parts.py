@@ -17,7 +17,7 @@ from torch import nn
 from edgedl.errors import GateFailed, InvalidInput, UnknownName
 from edgedl.program import program_of
 from edgedl.pruning import sparse
-from edgedl.pruning.groups import graph_of
+from edgedl.pruning.graph import graph_of
 from edgedl.pruning.importance import scores
 from edgedl.pruning.outcome import Layer, Options
 from edgedl.pruning.recovery import Recovery, taught_by, zeros_kept

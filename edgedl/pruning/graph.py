@@ -1,0 +1,69 @@
+"""The groups of a network: attention heads by guess, everything else by the dependency graph, each tried before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedl.errors import InvalidInput
+from edgedl.exporter import Program
+from edgedl.pruning import heads
+from edgedl.pruning.dependency import dependent
+from edgedl.pruning.groups import Counted, Group, Member, plan_of
+from edgedl.pruning.trial import Trial
+from edgedl.spec import Array
+
+
+@dataclass(frozen=True)
+class Graph:
+    """groups: what can be pruned. locked: layer -> why its channels stay."""
+
+    groups: tuple[Group, ...]
+    locked: dict[str, str]
+
+
+def graph_of(program: Program) -> Graph:
+    """The groups of a program's own module, each proven by a trial; InvalidInput if it cannot be traced or has none."""
+    module = program.module.get_submodule("module")
+    own = [_of_heads(guess) for guess in heads.found(module)]
+    trial = Trial(program)
+    accepted, _ = _tried(trial, own)
+    taken = set().union(*(group.sides() for group in accepted))
+    rest = [group for group in dependent(program) if not group.sides() & taken]
+    more, refused = _tried(trial, rest)
+    groups = (*accepted, *more)
+    if not groups:
+        why = (
+            "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+            or "it has no layers with channels inside"
+        )
+        raise InvalidInput(f"nothing in {program.name} can be pruned: {why}")
+    return Graph(groups, {name: why for name, why in refused.items() if name not in {g.name for g in groups}})
+
+
+def _of_heads(guess: heads.Guess) -> Group:
+    members, counted = (Member(*member) for member in guess.members), (Counted(*told) for told in guess.counted)
+    return Group(guess.name, guess.heads, tuple(members), counted=tuple(counted))
+
+
+def _tried(trial: Trial, groups: Iterable[Group]) -> tuple[list[Group], dict[str, str]]:
+    """Those whose removal agrees with the unpruned network made deaf to the same channels, and why the others do not."""
+    good: list[Group] = []
+    bad: dict[str, str] = {}
+    for group in groups:
+        if group.name in {other.name for other in good}:
+            continue
+        if why := trial.objection(plan_of(trial.module, [group], {group.name: _half(group)})):
+            bad[group.name] = why
+        else:
+            good.append(group)
+    return good, bad
+
+
+def _half(group: Group) -> Array:
+    """A seeded half of every block, others in each: what only holds for some channels is found out."""
+    units = np.arange(group.size).reshape(group.blocks, -1)
+    mixed = np.random.default_rng(0).permuted(units, axis=1)
+    return np.sort(mixed[:, : group.units_per_block // 2].ravel())
