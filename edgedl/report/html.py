@@ -49,11 +49,11 @@ def _body(report: Report) -> str:
     return "".join(
         [
             f'<p class="verdict">{html.escape(report.choice.sentence)}</p>',
-            _sentences("", report.warnings, "warnings"),
+            sentences("", report.warnings, "warnings"),
             table(report_columns(report.rows), report.rows, report.choice.row),
             _legend(palette),
             _charts(report.rows, palette),
-            _sentences("Compared", report.comparisons),
+            sentences("Compared", report.comparisons),
             _facts(report),
         ]
     )
@@ -105,7 +105,7 @@ def _kind(column: Column[T]) -> str:
     return "" if column.words else ' class="number"'
 
 
-def _sentences(title: str, sentences: Sequence[str], kind: str = "") -> str:
+def sentences(title: str, sentences: Sequence[str], kind: str = "") -> str:
     if not sentences:
         return ""
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
@@ -116,7 +116,7 @@ def _facts(report: Report) -> str:
     if report.record is None:
         return ""
     there = facts(environment_facts(report.record.environment))
-    return f"<h2>Environment</h2>{there}" + _sentences("Method", method(report))
+    return f"<h2>Environment</h2>{there}" + sentences("Method", method(report))
 
 
 def _raw(report: Report) -> str:

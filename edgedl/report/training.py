@@ -44,7 +44,7 @@ def rows(record: TrainingRecord) -> list[tuple[str, str]]:
         ("Duration", _effort(record) + (f", the last run from step {record.resumed}" if record.resumed else "")),
         ("Engine", _engine(record)),
         ("Loss", _losses(record)),
-        ("Energy", _energy(record)),
+        ("Energy", energy_words(record)),
         ("CO2", _co2(record)),
     ]
 
@@ -61,7 +61,8 @@ def _losses(record: TrainingRecord) -> str:
     )
 
 
-def _energy(record: TrainingRecord) -> str:
+def energy_words(record: TrainingRecord) -> str:
+    """With its method, or plainly not measured."""
     if record.energy is None:
         return f"not measured: {record.energy_reason}"
     told = f"{record.energy.joules:.3g} J +- {record.energy.error:.2g} above idle, {record.energy.method} by {record.energy.source}"

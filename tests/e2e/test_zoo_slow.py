@@ -23,6 +23,8 @@ TASKS = [
     ("digits_bilstm", None, 0.93, "w8a8-dynamic", "w8a8-dynamic"),
     ("mnist_cnn", MNIST, 0.98, "w8a8", "w8a8"),
     ("cells_mobilenet", BCCD, 0.97, "w8a8", "w8a8"),
+    ("cells_detector", BCCD, 0.6, "w8a8", "w8a8"),
+    ("cells_detector_peaks", BCCD, 0.6, "w8", "w8"),
     ("keywords", SPOKEN, 0.97, "w8a8", "w8a8"),
     ("speech_ctc", SPOKEN, 0.93, "w8", "w8a8-dynamic"),
     ("anomaly", None, 0.95, "w8a8", "w8a8"),
