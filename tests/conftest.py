@@ -14,6 +14,7 @@ from hypothesis import settings
 
 import edgedl
 from edgedl import Artifact, Task
+from made_up_engine import install
 from preloaded import Preloaded, preloaded
 
 # A busy machine is slow, which is no failure.
@@ -86,3 +87,10 @@ def quick_command() -> Iterator[Preloaded]:
     """As `command`, without the imports at each call, and without other variables in the environment."""
     with preloaded() as run:
         yield run
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed plugin `fake`, here and in child processes; the folder for models."""
+    install(tmp_path, monkeypatch)
+    return tmp_path

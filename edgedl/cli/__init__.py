@@ -17,6 +17,7 @@ VERBS = {
     "analyze": "Tell what stands in the way of an export, before the long work.",
     "benchmark": "Measure latency and memory, interleaved, one process each.",
     "compare": "Hold two models side by side, tensor by tensor, worst first.",
+    "check": "Fail on a real regression of speed, size or score, for continuous integration.",
     "completion": "Print the shell completion script.",
     "doctor": "Compute something on every engine; say what is wrong and how to mend it.",
     "export": "Write a PyTorch model as ONNX and TFLite, proven against the original.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,14 @@ def fraction(text: str | None) -> float | None:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is neither a percentage as 0.5% nor a number as 0.005") from error
+
+
+def byte_count(text: str | None) -> float | None:
+    """`200kB`, `1.5MB`, `64KiB` or a number of bytes."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(i?)B?", text, re.IGNORECASE)
+    if not match:
+        raise click.BadParameter(f"{text!r} is not a number of bytes, such as 200kB, 1.5MB or 64KiB")
+    base = 1024.0 if match[3] else 1000.0
+    return float(match[1]) * math.pow(base, ("", "k", "m", "g").index(match[2].lower()))

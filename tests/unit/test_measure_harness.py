@@ -10,66 +10,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from made_up_engine import fake_model
 
 from edgedl.artifact import Artifact
 from edgedl.cli.benchmark import command
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
 from edgedl.measure import BenchmarkRecord, Failure, InputChoice, Plan, Subject, journal, measure, runner, subjects_of
 
-ENGINE = """
-import os, time
-import numpy as np
-from edgedl.errors import Unavailable
-from edgedl.runtime import Session
-from edgedl.spec import TensorSpec
-
-class FakeSession(Session):
-    def __init__(self, what, device):
-        super().__init__((TensorSpec("x", ("batch", 2), "float32"),), (TensorSpec("y", ("batch", 2), "float32"),), "fake 1.0", device)
-        self.what = what
-    def _invoke(self, feeds):
-        if self.what == "crash":
-            os.abort()
-        if self.what == "hang":
-            time.sleep(60)
-        if self.what == "nan":
-            return {"y": feeds["x"] * np.nan}
-        return {"y": feeds["x"] * 2}
-
-class Fake:
-    name, formats, requires, extra = "fake", frozenset({"onnx"}), (), "fake"
-    options = {"speed": "fast or slow"}
-    def load(self, source, device, threads, options=None):
-        if device != "cpu":
-            raise Unavailable(f"device {device!r} is not here")
-        if source.path.read_text() == "refuse":
-            raise ValueError("no such operator: Foo")
-        session = FakeSession(source.path.read_text(), device)
-        session.engine += f" {dict(options or {})} {sorted(os.sched_getaffinity(0))}" if options else ""
-        return session
-
-runtime = Fake()
-"""
 PLAN = Plan(runs=12, seconds=0.0, rounds=6, warmup_runs=1, warmup_seconds=0.0, timeout=5.0)
-
-
-@pytest.fixture()
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed plugin `fake`, here and in child processes; the folder for models."""
-    site = tmp_path / "site"
-    info = site / "fake_engine-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "fake_engine.py").write_text(ENGINE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-engine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgedl.runtimes]\nfake = fake_engine:runtime\n")
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
-    return tmp_path
-
-
-def _model(folder: Path, name: str, what: str = "ok") -> Artifact:
-    (folder / name).write_text(what)
-    return Artifact(folder / name)
 
 
 def _measure(sources: list[Artifact], plan: Plan = PLAN, threads: tuple[int, ...] = (1,)) -> BenchmarkRecord:
@@ -78,7 +26,7 @@ def _measure(sources: list[Artifact], plan: Plan = PLAN, threads: tuple[int, ...
 
 
 def test_every_subject_gets_its_share_of_every_round(engine: Path) -> None:
-    made = _measure([_model(engine, "a.onnx"), _model(engine, "b.onnx")], threads=(1, 2))
+    made = _measure([fake_model(engine, "a.onnx"), fake_model(engine, "b.onnx")], threads=(1, 2))
     assert [s.label for s in made.subjects] == [
         f"{name} in fake, {threads}" for name in ("a.onnx", "b.onnx") for threads in ("1 thread", "2 threads")
     ]
@@ -93,14 +41,14 @@ def test_every_subject_gets_its_share_of_every_round(engine: Path) -> None:
 
 
 def test_the_order_is_random_and_repeats_with_the_seed(engine: Path) -> None:
-    models = [_model(engine, "a.onnx"), _model(engine, "b.onnx")]
+    models = [fake_model(engine, "a.onnx"), fake_model(engine, "b.onnx")]
     orders = [[r.position for r in _measure(models).subjects[0].rounds] for _ in range(2)]
     assert orders[0] == orders[1]
     assert set(orders[0]) == {0, 1}
 
 
 def test_crash_hang_and_refusal_are_told_and_the_others_finish(engine: Path) -> None:
-    models = [_model(engine, f"{what}.onnx", what) for what in ("crash", "hang", "refuse", "nan", "ok")]
+    models = [fake_model(engine, f"{what}.onnx", what) for what in ("crash", "hang", "refuse", "nan", "ok")]
     plan = Plan(runs=6, seconds=0, rounds=6, warmup_runs=1, warmup_seconds=0, timeout=3)
     made = _measure(models, plan)
     said = [subject.failure.message if subject.failure else "" for subject in made.subjects]
@@ -114,13 +62,15 @@ def test_crash_hang_and_refusal_are_told_and_the_others_finish(engine: Path) -> 
 
 def test_throughput_runs_all_streams_at_once(engine: Path) -> None:
     plan = replace(PLAN, mode="throughput", streams=2)
-    (subject,) = _measure([_model(engine, "a.onnx")], plan).finished
+    (subject,) = _measure([fake_model(engine, "a.onnx")], plan).finished
     assert [r.runs for r in subject.rounds] == [4] * 6
     assert all(r.seconds > 0 and r.seconds >= r.wall_ns[-1] / 1e9 for r in subject.rounds)
 
 
 def test_every_cold_round_is_a_start_in_a_new_process(engine: Path) -> None:
-    made = _measure([_model(engine, "a.onnx"), _model(engine, "crash.onnx", "crash")], replace(PLAN, mode="cold"))
+    made = _measure(
+        [fake_model(engine, "a.onnx"), fake_model(engine, "crash.onnx", "crash")], replace(PLAN, mode="cold")
+    )
     (subject,) = made.finished
     assert len(subject.starts) == 6
     for start, taken in zip(subject.starts, subject.rounds, strict=True):
@@ -131,7 +81,7 @@ def test_every_cold_round_is_a_start_in_a_new_process(engine: Path) -> None:
 
 
 def test_sustained_subjects_come_one_after_the_other(engine: Path) -> None:
-    models = [_model(engine, "a.onnx"), _model(engine, "b.onnx")]
+    models = [fake_model(engine, "a.onnx"), fake_model(engine, "b.onnx")]
     first, second = _measure(models, replace(PLAN, mode="sustained")).finished
     assert first.rounds[-1].at < second.rounds[0].at
     assert [r.at for r in first.rounds] == sorted(r.at for r in first.rounds)
@@ -139,7 +89,7 @@ def test_sustained_subjects_come_one_after_the_other(engine: Path) -> None:
 
 def test_options_and_affinity_reach_the_engine_and_the_record(engine: Path) -> None:
     cpu = min(os.sched_getaffinity(0))
-    subjects = subjects_of([_model(engine, "a.onnx")], ["fake"], options={"speed": "slow"}, affinity=(cpu,))
+    subjects = subjects_of([fake_model(engine, "a.onnx")], ["fake"], options={"speed": "slow"}, affinity=(cpu,))
     (subject,) = measure(subjects, InputChoice(subjects), PLAN, lambda done, total: None).finished
     assert subject.engine == f"fake 1.0 {{'speed': 'slow'}} [{cpu}]"
     assert (subject.options, subject.affinity) == ({"speed": "slow"}, (cpu,))
@@ -147,12 +97,12 @@ def test_options_and_affinity_reach_the_engine_and_the_record(engine: Path) -> N
 
 def test_an_unknown_option_is_refused(engine: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown option of fake 'sped'.*did you mean 'speed'"):
-        subjects_of([_model(engine, "a.onnx")], ["fake"], options={"sped": "slow"})
+        subjects_of([fake_model(engine, "a.onnx")], ["fake"], options={"sped": "slow"})
 
 
 def test_progress_counts_every_turn(engine: Path) -> None:
     seen: list[tuple[int, int]] = []
-    subjects = subjects_of([_model(engine, "a.onnx")], ["fake"])
+    subjects = subjects_of([fake_model(engine, "a.onnx")], ["fake"])
     measure(subjects, InputChoice(subjects), PLAN, lambda done, total: seen.append((done, total)))
     assert seen == [(done, 7) for done in range(1, 8)]
 
@@ -164,7 +114,9 @@ def test_nothing_to_measure_is_refused() -> None:
 
 def test_files_of_one_name_are_told_apart_by_their_folder(engine: Path) -> None:
     (engine / "other").mkdir()
-    labels = [s.label for s in subjects_of([_model(engine, "a.onnx"), _model(engine / "other", "a.onnx")], ["fake"])]
+    labels = [
+        s.label for s in subjects_of([fake_model(engine, "a.onnx"), fake_model(engine / "other", "a.onnx")], ["fake"])
+    ]
     assert labels == [f"{engine / 'a.onnx'} in fake", f"{engine / 'other' / 'a.onnx'} in fake"]
 
 
@@ -180,16 +132,16 @@ def test_wrong_engines_and_threads_are_refused(
     engine: Path, runtimes: list[str], threads: tuple[int, ...], kind: type[EdgedlError], said: str
 ) -> None:
     with pytest.raises(kind, match=said):
-        subjects_of([_model(engine, "a.onnx")], runtimes, threads=threads)
+        subjects_of([fake_model(engine, "a.onnx")], runtimes, threads=threads)
 
 
 def test_auto_and_its_name_are_one_subject(engine: Path) -> None:
-    subjects = subjects_of([_model(engine, "a.onnx")], ["fake", "fake"])
+    subjects = subjects_of([fake_model(engine, "a.onnx")], ["fake", "fake"])
     assert [type(s) for s in subjects] == [Subject]
 
 
 def _cli(engine: Path, *words: str, what: str = "ok") -> tuple[object, str, str]:
-    model = _model(engine, "m.onnx", what)
+    model = fake_model(engine, "m.onnx", what)
     options = ["--runtime", "fake", "--runs", "6", "--seconds", "0", "--rounds", "6"]
     done = CliRunner().invoke(command, [str(model.path), *options, *words])
     return done.exception or done.exit_code, done.stdout, done.stderr
@@ -292,7 +244,7 @@ def test_the_journal_of_another_measurement_is_refused(engine: Path, monkeypatch
 
 @pytest.mark.parametrize("mode", ["latency", "cold", "sustained"])
 def test_a_journal_brings_back_what_was_measured(engine: Path, mode: str) -> None:
-    subjects = subjects_of([_model(engine, "a.onnx"), _model(engine, "crash.onnx", "crash")], ["fake"])
+    subjects = subjects_of([fake_model(engine, "a.onnx"), fake_model(engine, "crash.onnx", "crash")], ["fake"])
     plan, path, feeds_of = replace(PLAN, mode=mode), engine / "j", InputChoice(subjects)
     with journal.kept_in(path, subjects, plan) as kept:
         made = measure(subjects, feeds_of, plan, lambda done, total: None, journal=kept)
@@ -307,7 +259,7 @@ def test_a_journal_brings_back_what_was_measured(engine: Path, mode: str) -> Non
 
 
 def test_what_is_no_journal_is_refused(engine: Path) -> None:
-    subjects = subjects_of([_model(engine, "a.onnx")], ["fake"])
+    subjects = subjects_of([fake_model(engine, "a.onnx")], ["fake"])
     path = engine / "j"
     text = json.dumps(["other"])
     path.write_text(f"{zlib.crc32(text.encode()):08x} {text}\n")
