@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made_up_engine import fake_model
 from test_measure_samples import ENVIRONMENT, evidence, failed, measured, record
 
 from edgedl.artifact import Artifact, Manifest, manifest_path
@@ -19,6 +18,7 @@ from edgedl.cli.check import command
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.measure import BenchmarkRecord, Measured, Round
 from edgedl.measure.gates import before, drop_gate, time_gate
+from made_up_engine import fake_model
 
 OLD = measured("a.onnx", 100, size=1000, sha256="a")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from made_up_engine import fake_model
 
 from edgedl.artifact import Artifact
 from edgedl.cli.benchmark import command
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
 from edgedl.measure import BenchmarkRecord, Failure, InputChoice, Plan, Subject, journal, measure, runner, subjects_of
+from made_up_engine import fake_model
 
 PLAN = Plan(runs=12, seconds=0.0, rounds=6, warmup_runs=1, warmup_seconds=0.0, timeout=5.0)
 
