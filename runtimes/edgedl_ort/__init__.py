@@ -25,6 +25,9 @@ class OrtRuntime:
             "spinning": "1 or 0: whether idle threads spin (0 by default where there is one thread)",
             "optimization": "all (default), extended, basic or none",
             "execution": "sequential (default) or parallel",
+            "precision": "on a GPU: fp32 (default), tf32 with cuda; fp32, fp16, int8 with tensorrt",
+            "transfers": "on a GPU: 1 (default) or 0: whether each run copies inputs and outputs",
+            "fallback": "on a GPU: 0 (default) or 1: whether operators without a kernel there may run on the processor",
             "arena": "1 (default) or 0: whether freed memory is kept",
         }
     )

@@ -109,7 +109,7 @@ def _trace(
     settings.enable_profiling, settings.profile_file_prefix = True, str(prefix)
     if not repack:
         settings.add_session_config_entry("session.disable_prepacking", "1")
-    session = open_session(source, device, settings)
+    session = open_session(source, device, settings, options)
     for number in range(runs):
         session.run(None, dict(sets[number % len(sets)]))
     return read(Path(session.end_profiling()))

@@ -8,16 +8,19 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 
 from edgedl.artifact import Artifact, Manifest
-from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor, Unavailable, UnknownName
+from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source, option_value
 from edgedl.spec import Array, Feeds, TensorSpec
-
-PROVIDERS = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
-"""device -> providers in the order asked for; the first one must be the one that runs"""
+from edgedl_ort.bound import BoundRun
+from edgedl_ort.providers import (
+    check_device,
+    check_taken,
+    forbid_fallback,
+    precision_of,
+    providers,
+    refusal,
+    with_transfers,
+)
 
 _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(int64)": "int64",
@@ -42,15 +45,17 @@ class OrtSession(Session):
 
     def __init__(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
         assert isinstance(source, Artifact)
-        session = open_session(source, device, session_options(threads, options))
+        session = open_session(source, device, session_options(threads, options), options)
         super().__init__(
             _specs(session.get_inputs()),
             _specs(session.get_outputs()),
-            f"onnxruntime {onnxruntime.__version__}",
+            " ".join(["onnxruntime", onnxruntime.__version__, precision_of(device, options)]).strip(),
             device,
         )
         _hold_against(self, source.manifest)
         self._session, self._names = session, [spec.name for spec in self.outputs]
+        if not with_transfers(device, options):
+            self.timed = BoundRun(session, self._names, "cuda").timed
         self._run = session._sess.run  # what InferenceSession.run passes on to, after checks that are made again there
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
@@ -60,18 +65,12 @@ class OrtSession(Session):
         return dict(zip(names, self._run(names, feeds, None)))  # noqa: B905 - strict costs as much as the rest
 
 
-def open_session(source: Artifact, device: str, options: Any) -> Any:
+def open_session(source: Artifact, device: str, settings: Any, options: Options = NO_OPTIONS) -> Any:
     """onnxruntime.InferenceSession on exactly that device."""
-    if device not in PROVIDERS:
-        raise UnknownName("device", device, PROVIDERS)
-    wanted = PROVIDERS[device][0]
-    if wanted not in onnxruntime.get_available_providers():
-        raise Unavailable(
-            f"device {device!r} is not here: this onnxruntime has no {wanted} (pip install 'edgedl[ort-gpu]')"
-        )
-    session = _session(source, device, options)
-    if session.get_providers()[0] != wanted:
-        raise Unavailable(f"device {device!r} could not be used: onnxruntime fell back to {session.get_providers()[0]}")
+    check_device(device, options)
+    forbid_fallback(settings, device, options)
+    session = _session(source, device, settings, options)
+    check_taken(session, device)
     return session
 
 
@@ -90,13 +89,14 @@ def session_options(threads: int | None, chosen: Options) -> Any:
     return options
 
 
-def _session(source: Artifact, device: str, options: Any) -> Any:
+def _session(source: Artifact, device: str, settings: Any, options: Options) -> Any:
+    chosen = providers(device, options)
     try:
-        return onnxruntime.InferenceSession(str(source.path), options, providers=list(PROVIDERS[device]))
+        return onnxruntime.InferenceSession(str(source.path), settings, providers=chosen, enable_fallback=0)
     except InvalidProtobuf as error:
         raise InvalidArtifact(f"{source.path} is not a whole ONNX model: export it again") from error
     except Exception as error:
-        raise EngineFailed(f"onnxruntime cannot load {source.path}: {str(error).splitlines()[0]}") from error
+        raise refusal(str(source.path), device, str(error)) from error
 
 
 def _specs(arguments: list[Any]) -> tuple[TensorSpec, ...]:

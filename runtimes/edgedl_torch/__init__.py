@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgedl.runtime import Session, Source
+from types import MappingProxyType
+
+from edgedl.runtime import NO_OPTIONS, Options, Session, Source
 
 
 class TorchRuntime:
@@ -12,11 +14,18 @@ class TorchRuntime:
     formats = frozenset({"torch"})
     requires = ("torch",)
     extra = "train"
+    options: Options = MappingProxyType(
+        {
+            "precision": "fp32 (default), bf16 or fp16; tf32 on a GPU",
+            "compile": "0 (default) or 1: torch.compile, for which a C++ compiler or Triton has to be there",
+            "transfers": "on a GPU: 1 (default) or 0: whether each run copies inputs and outputs",
+        }
+    )
 
-    def load(self, source: Source, device: str, threads: int | None) -> Session:
+    def load(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> Session:
         from edgedl_torch.session import open_session
 
-        return open_session(source, device, threads)
+        return open_session(source, device, threads, options)
 
 
 runtime = TorchRuntime()
