@@ -29,6 +29,7 @@ class Program:
     inputs: example arrays by name, in the order of `forward`; every dynamic axis has a length of 2 or more.
     channels_last: the inputs of rank 4 are NHWC in the artifact (`forward` stays NCHW).
     signatures: lengths of the dynamic axes by name; where given, no others need to be taken.
+    quantized: the graph of `module` holds quantize and dequantize operators, which become integers in the artifact.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Program:
     dynamic_axes: DynamicAxes = field(default_factory=dict)
     channels_last: bool = False
     signatures: tuple[Mapping[str, int], ...] = ()
+    quantized: bool = False
 
     def axis(self, input_name: str, number: int) -> Axis | None:
         return self.dynamic_axes.get(input_name, {}).get(number)

@@ -14,6 +14,7 @@ from edgedl.exporter import Program
 from edgedl.silence import silent
 from edgedl.source_lines import user_line, user_line_of
 from edgedl.tracing import first_line, trace, why_untraceable
+from edgedl_onnx import integers
 from edgedl_onnx.recurrent import with_operators
 
 OPSET = 20
@@ -28,6 +29,8 @@ def export(program: Program, path: Path) -> None:
     if program.channels_last:
         _take_channels_last(written, program)
     _strip(written)
+    if program.quantized:
+        integers.store(written)
     _check_axes(written, program)
     _name_axes(written, program)
     onnx.save(written, str(path))

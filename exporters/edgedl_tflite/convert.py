@@ -10,7 +10,7 @@ import torch
 from edgedl.exporter import Program
 from edgedl.spec import Array
 from edgedl.tracing import masks_as_given
-from edgedl_tflite import flatbuffer, names
+from edgedl_tflite import borders, flatbuffer, names
 from edgedl_tflite.failure import explain
 from edgedl_tflite.quiet import quiet
 from edgedl_tflite.recurrent import marked
@@ -32,6 +32,8 @@ def convert(program: Program, inputs: Mapping[str, Array]) -> Any:
         raise explain(program, failure, chatter.text) from failure
     model = flatbuffer.parse(content)
     names.apply(model, list(inputs), program.outputs)
+    if program.quantized:
+        borders.to_float(model)
     return model
 
 
@@ -49,7 +51,18 @@ def _converter(program: Program) -> Callable[[torch.nn.Module, Mapping[str, Arra
             module = litert_torch.to_channel_last_io(module, args=nhwc)
             arguments = [t.permute(0, 2, 3, 1).contiguous() if i in nhwc else t for i, t in enumerate(arguments)]
         with torch.no_grad(), masks_as_given():
-            content: bytes = litert_torch.convert(module.eval(), tuple(arguments)).model_content()
+            made = litert_torch.convert(module.eval(), tuple(arguments), quant_config=_integers(program))
+        content: bytes = made.model_content()
         return content
 
     return run
+
+
+def _integers(program: Program) -> Any:
+    """What tells the converter to make integer operators of quantize and dequantize; without it they stay beside float ones."""
+    if not program.quantized:
+        return None
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    return QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(get_symmetric_quantization_config()))
