@@ -37,6 +37,7 @@ _VERSIONS = (
     "litert-torch",
     "ai-edge-litert",
     "ai-edge-quantizer",
+    "torchao",
     "numpy",
 )
 
@@ -48,6 +49,7 @@ class Reference:
     predict: the original itself. example: the task inputs that become golden vectors.
     batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
     adapter: how task inputs become runs of the artifact. program: what is exported, where there is such a thing.
+    scored: whose score is not to be lost, where that is another model than `predict`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Reference:
     evaluate: Callable[[Predict], Score] | None = None
     adapter: Adapter = field(default_factory=Direct)
     program: Program | None = None
+    scored: Predict | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs
     adapter = reference.adapter
     return prove(
         adapter.through(session), reference.predict, inputs, scheme.tolerance, reference.evaluate,
-        reference_name=reference.name, engine=session.engine, inputs=reference.kind, drift=adapter.drift,
+        scored=reference.scored, reference_name=reference.name, engine=session.engine, inputs=reference.kind, drift=adapter.drift,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Reference, deliver
-from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
+from edgedl.errors import EdgedlError, InvalidInput, Unsupported
 from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import output_folder, refuse_existing, sha256, staging
@@ -124,7 +124,7 @@ def _float(task: Subject, format: str, out: str | Path, force: bool) -> Artifact
 def _scheme(source: Artifact, name: str) -> Scheme:
     found, known = scheme_called(name), registry.exporter(source.format).schemes
     if name not in known:
-        raise UnknownName(f"scheme for {source.format}", name, known)
+        raise Unsupported(f"{source.format} has no {name} ({found.suits}): its schemes are {', '.join(known)}")
     if source.manifest and source.manifest.scheme != "fp32":
         raise InvalidInput(
             f"{source.path} is {source.manifest.scheme} already: quantize the float artifact that it was made from"

@@ -48,6 +48,14 @@ _ALL = (
         "w8", "int8", "float32", False, Tolerance(0.1, 0.01), "a quarter of the bytes, float speed; flash-bound devices"
     ),
     Scheme(
+        "w4",
+        "int4",
+        "float32",
+        False,
+        Tolerance(0.3, 0.01),
+        "an eighth of the bytes of large linear layers: language models",
+    ),
+    Scheme(
         "w8a8-dynamic",
         "int8",
         "int8",
@@ -56,6 +64,17 @@ _ALL = (
         "LSTM, transformers and MLP on CPUs; CNN in LiteRT",
     ),
     Scheme("w8a8", "int8", "int8", True, Tolerance(0.2, 0.01), "CNN on CPUs with VNNI or dot product, NPUs"),
+    Scheme(
+        "w8a16", "int8", "int16", True, Tolerance(0.1, 0.01), "NPUs with 16-bit activations; slower than float on CPUs"
+    ),
+    Scheme(
+        "bf16",
+        "bfloat16",
+        "bfloat16",
+        False,
+        Tolerance(0.05, 0.005),
+        "CPUs with AMX or bfloat16 arithmetic: no kernels in ONNX Runtime's CPU or in LiteRT; use fp16 for the size",
+    ),
 )
 SCHEMES = {scheme.name: scheme for scheme in _ALL}
 

@@ -36,6 +36,11 @@ def verify(
         raise InvalidInput(
             f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME"
         )
+    if source.manifest and source.manifest.provenance.get("qat"):
+        raise InvalidInput(
+            f"{source.path} was fine-tuned (--qat), and the model that it agrees with was not kept: "
+            f"edgedl run {source.path} holds it against its golden outputs"
+        )
     scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
     if source.group:
         return _verify_group(source, Parts.of(original), runtime, target, scheme)

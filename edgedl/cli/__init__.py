@@ -36,7 +36,7 @@ VERBS = {
 """verb -> its line in `edgedl --help`: the list is printed without importing a verb"""
 
 EXTRAS = {
-    "torch": "all", "safetensors": "all", "sklearn": "train",
+    "torch": "all", "safetensors": "all", "torchao": "qat", "sklearn": "train",
     "lightning_fabric": "train", "PIL": "train", "onnx": "onnx", "onnxscript": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort", "litert_torch": "tflite", "ai_edge_quantizer": "tflite", "ai_edge_litert": "litert",
     "torch_pruning": "prune",

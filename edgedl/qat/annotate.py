@@ -72,7 +72,7 @@ def _annotate(node: torch.fx.Node) -> None:
     if kind in WEIGHTED:
         _mark(node, {node.args[0]: ACTIVATION, node.args[1]: WEIGHT}, ACTIVATION)
     elif kind in _COMBINING and (tensors := list(_float_inputs(node))):
-        _mark(node, {tensor: ACTIVATION for tensor in tensors}, ACTIVATION)
+        _mark(node, dict.fromkeys(tensors, ACTIVATION), ACTIVATION)
     elif kind in _AVERAGING:
         _mark(node, {node.args[0]: ACTIVATION}, ACTIVATION)
     elif kind in _MOVING and _is_quantized(node.args[0]):
@@ -103,6 +103,6 @@ def _is_float(node: torch.fx.Node) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _is_quantized(node: torch.fx.Node) -> bool:
-    annotation = node.meta.get(Q_ANNOTATION_KEY)
+def _is_quantized(node: object) -> bool:
+    annotation = node.meta.get(Q_ANNOTATION_KEY) if isinstance(node, torch.fx.Node) else None
     return annotation is not None and annotation.output_qspec is not None

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgedl import registry
-from edgedl.adapter import Direct
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import UnknownName, Unsupported
@@ -67,5 +66,5 @@ def _trained(task: Task, seed: int, progress: Progress) -> Reference:
     original, trained = torch_reference(task), fine_tune(task, seed, progress)
     return replace(
         original, name=f"{original.name}, trained with the rounding of int8", predict=eager(trained.fake),
-        scored=original.predict, program=trained.integers, adapter=Direct(trained.integers),
+        scored=original.predict, program=trained.integers,
     )  # fmt: skip

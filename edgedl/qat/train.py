@@ -74,14 +74,16 @@ def fine_tune(task: Task, seed: int, progress: Progress) -> Trained:
     return Trained(fake, replace(program_of(task, rounded), quantized=True))
 
 
-def _prepared(task: Task) -> torch.fx.GraphModule:
+def _prepared(task: Task) -> Any:
     traced = _trace(task)
     if not any(str(node.target) in WEIGHTED for node in traced.graph.nodes):
-        raise Unsupported(f"{task.name} has no convolution and no linear layer that int8 kernels could run: leave out --qat")
+        raise Unsupported(
+            f"{task.name} has no convolution and no linear layer that int8 kernels could run: leave out --qat"
+        )
     return prepare_qat_pt2e(traced, Int8Quantizer())
 
 
-def _trace(task: Task) -> torch.fx.GraphModule:
+def _trace(task: Task) -> Any:
     """The module as it trains, for batches of any size."""
     axes = _with_batch(axes_of(task), task)
     inputs = resize(plain(task.example_inputs()), axes, tracing_lengths(axes))
@@ -91,9 +93,10 @@ def _trace(task: Task) -> torch.fx.GraphModule:
         with silent():
             exported = torch.export.export(module, tuple(map(torch.from_numpy, inputs.values())), dynamic_shapes=shapes)
     except Exception as error:
-        raise Unsupported(f"{task.name} cannot be traced for training: {first_line(str(error))}; leave out --qat") from error
-    graph: torch.fx.GraphModule = exported.module()
-    return graph
+        raise Unsupported(
+            f"{task.name} cannot be traced for training: {first_line(str(error))}; leave out --qat"
+        ) from error
+    return exported.module()
 
 
 def _with_batch(axes: DynamicAxes, task: Task) -> DynamicAxes:

@@ -73,17 +73,21 @@ def prove(
     tolerance: Tolerance,
     evaluate: Callable[[Predict], Score] | None = None,
     *,
+    scored: Predict | None = None,
     reference_name: str,
     engine: str,
     inputs: str,
     drift: Callable[[Feeds, Feeds], Drift] = lambda got, want: (),
 ) -> Evidence:
-    """Run every case and the score through the candidate and the reference, both over task inputs; the last case drifts."""
+    """Run every case and the score through the candidate and the reference, both over task inputs; the last case drifts.
+
+    scored: the model whose score is the yardstick; by default the reference.
+    """
     parity: list[Parity] = []
     for case, feeds in cases.items():
         got, want = candidate(feeds), reference(feeds)
         parity += _held(case, got, want, tolerance)
-    score = dropped(evaluate, reference, candidate)
+    score = dropped(evaluate, scored or reference, candidate)
     failures = _failures(tuple(parity), score, tolerance)
     return Evidence(reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want))
 

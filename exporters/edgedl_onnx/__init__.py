@@ -22,7 +22,7 @@ class OnnxExporter:
     suffix = ".onnx"
     requires = ("torch", "onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
-    schemes = ("fp16", "w8", "w8a8-dynamic", "w8a8")
+    schemes = ("fp16", "w8", "w4", "w8a8-dynamic", "w8a8", "w8a16")
     runtimes = ("ort",)
 
     def prepared(self, program: Program) -> torch.nn.Module:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from edgedl.spec import Array
 from edgedl_onnx.graph import to_array
@@ -39,16 +39,16 @@ class _Graph:
         """A constant and the rounding of it become an integer constant."""
         values, scale, zero = (self.constants[name] for name in node.input)
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
-        result, limits = node.output[0], (np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max)
+        result, low, high = node.output[0], np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
         clip = [user for user in self._users(result) if user.op_type == "Clip"]
         if clip:
-            limits = tuple(int(self.constants[name]) for name in clip[0].input[1:])
+            low, high = (int(self.constants[name]) for name in clip[0].input[1:])
             self.graph.node.remove(clip[0])
             result = clip[0].output[0]
         shape = [-1 if number == axis and scale.ndim else 1 for number in range(values.ndim)]
         rounded = np.rint(values / scale.reshape(shape)) + zero.reshape(shape)
         self.graph.node.remove(node)
-        self._add(result, np.clip(rounded, *limits).astype(zero.dtype))
+        self._add(result, np.clip(rounded, low, high).astype(zero.dtype))
 
     def unsign(self, node: onnx.NodeProto) -> None:
         """int8 with zero point z and uint8 with z + 128 are the same numbers."""

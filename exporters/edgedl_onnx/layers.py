@@ -13,13 +13,13 @@ from edgedl.exporter import Layer
 from edgedl_onnx.describe import Shapes, macs_of, shapes_of
 from edgedl_onnx.graph import WEIGHTED, read
 
-_ADDED = re.compile(r"(/MatMulAddFusion)?(_MatMul)?(_quant)?$")
+_ADDED = re.compile(r"(/MatMulAddFusion)?(_MatMul)?(_quant|_Q4)?$")
 """What onnxruntime's tools add to the name of a node that they rewrite."""
 _INTEGER = {"MatMulInteger": "MatMul", "DynamicQuantizeLSTM": "LSTM", "MatMulNBits": "MatMul"}
 _BIAS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3,), "GRU": (3,), "RNN": (3,)}
 _STORED = tuple(
     getattr(onnx.TensorProto, name)
-    for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "INT32")
+    for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "INT16", "UINT16", "INT32")
 )
 _WIDENING = ("DequantizeLinear", "Cast", "Mul", "Transpose")
 

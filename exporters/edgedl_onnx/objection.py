@@ -20,6 +20,10 @@ def objection(source: Path, scheme: Scheme) -> str | None:
     model = read(source)
     if not any(True for _ in weights(model)):
         return f"{source.name} has no float weights to quantize"
+    if scheme.name == "w8a16":
+        return (
+            "ONNX Runtime has no CPU kernels for 16-bit activations and runs them slower than float; use --scheme w8a8"
+        )
     costs = macs_by_operator(model) or {}
     work = sum(costs.values())
     for operators, why in _OBJECTIONS.get(scheme.name, {}).items():
@@ -50,6 +54,10 @@ _OBJECTIONS: dict[str, dict[tuple[str, ...], str]] = {
             "GRU",
             "RNN",
         ): f"int8 pays for a GRU from a hidden size of {gru.PAYS_FROM} and never for an RNN; use --scheme w8",
+    },
+    "w4": {
+        ("Conv", "ConvTranspose"): "4-bit weights are for linear layers alone; use --scheme w8a8",
+        ("LSTM", "GRU", "RNN"): "4-bit weights are for linear layers alone; use --scheme w8a8-dynamic or w8",
     },
     "w8a8": {
         ("LSTM",): "static quantization leaves it in float; use --scheme w8a8-dynamic",

@@ -10,19 +10,24 @@ from pathlib import Path
 
 from edgedl.exporter import Calibration, QuantizationOptions
 from edgedl.schemes import Scheme
-from edgedl_onnx import dynamic, static, weight_only
+from edgedl_onnx import blockwise, dynamic, static, weight_only
 from edgedl_onnx.layers import layers
 
 Work = Callable[[Path, Calibration | None, Path, QuantizationOptions], None]
 
 _BY_SCHEME: dict[str, Work] = {
-    "w8a8": static.quantize,
+    "w8a8": static.int8,
+    "w8a16": static.int16,
     "w8a8-dynamic": dynamic.quantize,
     "w8": weight_only.int8,
+    "w4": blockwise.quantize,
     "fp16": weight_only.float16,
 }
+_STATIC = ("calibrator", "bias_correction", "equalize", "smooth", "keep_float", "narrow", "per_channel")
 _OPTIONS = {
-    "w8a8": ("keep_float", "per_channel"),
+    "w8a8": (*_STATIC, "wide"),
+    "w8a16": _STATIC,
+    "w4": ("keep_float",),
     "w8a8-dynamic": ("keep_float", "per_channel"),
     "w8": ("keep_float", "per_channel"),
     "fp16": ("keep_float",),

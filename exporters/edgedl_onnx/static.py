@@ -1,51 +1,117 @@
-"""Integers throughout, with activation ranges from calibration, by onnxruntime's quantizer."""
+"""Integers throughout, with activation ranges from calibration: onnxruntime's QDQ quantizer under ranges of our own."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.execution_providers.qnn.mixed_precision_overrides_utils import (
+    MixedPrecisionTensorQuantOverridesFixer,
+)
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverridesHelper
 
-from edgedl.errors import InvalidInput
+from edgedl.calibrators import ranges
 from edgedl.exporter import Calibration, QuantizationOptions
-from edgedl.spec import Array, Feeds
+from edgedl_onnx import bias
+from edgedl_onnx.equalize import equalize
 from edgedl_onnx.graph import read
 from edgedl_onnx.layers import nodes_called
+from edgedl_onnx.linear import linears
+from edgedl_onnx.observe import Observer, required
 from edgedl_onnx.prepare import prepared, quiet
+from edgedl_onnx.smooth import smooth
+
+_WEIGHTED = ("MatMul", "Gemm", "Conv", "Gather")
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration feeds one by one, as onnxruntime asks for them."""
-
-    def __init__(self, feeds: Iterator[Feeds]) -> None:
-        self._feeds = feeds
-
-    def get_next(self) -> dict[str, Array] | None:
-        feed = next(self._feeds, None)
-        return dict(feed) if feed is not None else None
+def int8(source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions) -> None:
+    """U8 activations and S8 weights: the fast static form on x86 and on ARM."""
+    _quantize(source, required("w8a8", calibration), path, options, QuantType.QUInt8)
 
 
-def quantize(source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions) -> None:
-    """QDQ with U8 activations and per-channel S8 weights, min-max ranges: the fast static form on x86 and on ARM."""
-    if calibration is None:
-        raise InvalidInput("w8a8 needs calibration inputs: give --calibration inputs.npz, or a task that has them")
+def int16(source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions) -> None:
+    """U16 activations and S8 weights."""
+    _quantize(source, required("w8a16", calibration), path, options, QuantType.QUInt16)
+
+
+def _quantize(
+    source: Path, calibration: Calibration, path: Path, options: QuantizationOptions, activations: QuantType
+) -> None:
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        ready = prepared(source, Path(folder))
-        quantize_static(
-            str(ready), str(path), _Reader(iter(calibration())),
-            quant_format=QuantFormat.QDQ, per_channel=options.per_channel, activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=_static_operators(source), nodes_to_exclude=nodes_called(read(ready), options.keep_float),
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+        model = read(prepared(source, Path(folder)))
+        _transform(model, options, calibration)
+        operators = _operators(model)
+        found = ranges(lambda: Observer(model, _tensors(model, operators)).values(calibration), options.calibrator)
+        extra = {
+            "ActivationSymmetric": False,
+            "WeightSymmetric": True,
+            "TensorQuantOverrides": _overrides(model, options),
+        }
+        tool = QDQQuantizer(
+            model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
+            nodes_called(model, options.keep_float), operators, extra,
         )  # fmt: skip
+        tool.quantize_model()
+    onnx.save(tool.model.model, str(path))
 
 
-def _static_operators(source: Path) -> list[str] | None:
+def _transform(model: onnx.ModelProto, options: QuantizationOptions, calibration: Calibration) -> None:
+    """The float model, computing the same (but for corrected biases), in a form that loses less by rounding; edits `model`."""
+    if options.equalize:
+        equalize(model)
+    if options.smooth is not None:
+        smooth(model, options.smooth, calibration)
+    if options.bias_correction:
+        bias.correct(model, options, calibration)
+
+
+def _operators(model: onnx.ModelProto) -> list[str]:
     """All that the quantizer knows in a CNN or MLP; beside attention only what has weights, embeddings too.
 
     Static ranges on the softmax, the normalisation and the residual sums are what destroys transformers.
     """
-    operators = {node.op_type for node in read(source).graph.node}
-    return ["MatMul", "Gemm", "Conv", "Gather"] if operators & {"Softmax", "LayerNormalization", "Attention"} else None
+    if {node.op_type for node in model.graph.node} & {"Softmax", "LayerNormalization", "Attention"}:
+        return list(_WEIGHTED)
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})
+
+
+def _tensors(model: onnx.ModelProto, operators: list[str]) -> list[str]:
+    """What the operators read and write."""
+    nodes = [node for node in model.graph.node if node.op_type in operators]
+    return list(dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name))
+
+
+def _tensors_data(found: dict[str, tuple[float, float]]) -> TensorsData:
+    as_arrays = {name: (np.float32(low), np.float32(high)) for name, (low, high) in found.items()}
+    return TensorsData(
+        CalibrationMethod.MinMax, {n: (np.array(low), np.array(high)) for n, (low, high) in as_arrays.items()}
+    )
+
+
+def _overrides(model: onnx.ModelProto, options: QuantizationOptions) -> dict[str, list[dict[str, Any]]]:
+    """7-bit weights of the narrow layers, 16-bit inputs and outputs of the wide ones."""
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    for linear in linears(model):
+        if linear.name in options.narrow:
+            axis = {"axis": linear.output_axis} if options.per_channel else {}
+            overrides[linear.weight.name] = [
+                {**axis, "quant_type": QuantType.QInt8, "reduce_range": True, "symmetric": True}
+            ]
+    constants = {tensor.name for tensor in model.graph.initializer}
+    wide = set(nodes_called(model, options.wide))
+    for node in (node for node in model.graph.node if node.name in wide):
+        activations = [name for name in (node.input[0], node.input[1], *node.output) if name not in constants]
+        overrides.update({name: [{"quant_type": QuantType.QUInt16}] for name in activations})
+    if wide:
+        fixer = MixedPrecisionTensorQuantOverridesFixer.create_from_model(
+            TensorQuantOverridesHelper(overrides), model, QuantType.QUInt8
+        )
+        fixer.apply(QuantType.QUInt8, default_activation_symmetric=False)
+    return overrides

@@ -27,7 +27,7 @@ class TfliteExporter:
     suffix = ".tflite"
     requires: tuple[str, ...] = ("torch", "litert_torch", "ai_edge_quantizer", "ai_edge_litert")
     extra = "tflite"
-    schemes: tuple[str, ...] = ("fp16", "w8", "w8a8-dynamic", "w8a8")
+    schemes: tuple[str, ...] = ("fp16", "w8", "w4", "w8a8-dynamic", "w8a8", "w8a16")
     runtimes: tuple[str, ...] = ("litert",)
 
     def prepared(self, program: Program) -> torch.nn.Module:

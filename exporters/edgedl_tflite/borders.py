@@ -13,7 +13,8 @@ from edgedl_tflite import flatbuffer
 def to_float(model: Any) -> None:
     """Put a QUANTIZE behind every int8 input and a DEQUANTIZE before every int8 output; edits `model`."""
     graph = model.subgraphs[0]
-    before, after = [], []
+    before: list[Any] = []
+    after: list[Any] = []
     for entry in (*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs):
         if graph.tensors[entry.tensorIndex].type != schema.TensorType.INT8:
             continue

@@ -8,7 +8,7 @@ from typing import Any
 from edgedl.schemes import Scheme
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.check import read_checked
-from edgedl_tflite.describe import loop_graphs, loop_macs, macs, operators, weight_tensors
+from edgedl_tflite.describe import loop_graphs, loop_macs, macs, operator_macs, operators, weight_tensors
 from edgedl_tflite.layers import QUANTIZABLE
 
 _PAYS_FROM = {1: 192, 3: 128, 4: 128}
@@ -27,9 +27,20 @@ def objection(source: Path, scheme: Scheme) -> str | None:
         return (
             f"it has no operator that {scheme.name} makes smaller or faster ({', '.join(found) or 'none'}): keep fp32"
         )
+    if scheme.name == "w8a16":
+        return "LiteRT's CPU kernels for 16-bit activations are over 20 times slower than float: use --scheme w8a8"
+    if scheme.name == "w4" and _convolutions(model) > 0.5:
+        return "its work is mostly convolutions, and 4-bit weights are for linear layers alone: use --scheme w8a8"
     if scheme.activations == "int8" and (small := _small_loops(model)):
         return f"int8 is slower than float in its recurrent layers of {small} hidden units: use --scheme w8"
     return None
+
+
+def _convolutions(model: Any) -> float:
+    """Their share of the multiply-accumulates of the main graph."""
+    graph = model.subgraphs[0]
+    costs = [(flatbuffer.operator_name(model, o), operator_macs(model, graph, o) or 0) for o in graph.operators or []]
+    return sum(cost for name, cost in costs if "CONV" in name) / max(sum(cost for _, cost in costs), 1)
 
 
 def _small_loops(model: Any) -> int:

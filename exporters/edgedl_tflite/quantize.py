@@ -12,17 +12,22 @@ from ai_edge_quantizer.recipe_manager import RecipeManager
 from edgedl.errors import Unsupported
 from edgedl.exporter import Calibration, QuantizationOptions
 from edgedl.schemes import Scheme
-from edgedl_tflite import flatbuffer, names, signatures
-from edgedl_tflite.calibrate import ranges
+from edgedl.spec import Array
+from edgedl_tflite import bias, flatbuffer, names, signatures
+from edgedl_tflite.calibrate import feeds_of, ranges
 from edgedl_tflite.check import read_checked
+from edgedl_tflite.equalize import equalize
 from edgedl_tflite.layers import layers
 from edgedl_tflite.quiet import quiet
 from edgedl_tflite.recipes import RECIPES, recipe_of
 from edgedl_tflite.reconnect import reconnect
 
 _PER_CHANNEL_VERSION = 12
+_STATIC = ("calibrator", "bias_correction", "equalize", "keep_float", "per_channel")
 _OPTIONS = {
-    "w8a8": ("keep_float", "per_channel"),
+    "w8a8": (*_STATIC, "wide"),
+    "w8a16": _STATIC,
+    "w4": ("keep_float", "per_channel"),
     "w8a8-dynamic": ("keep_float", "per_channel"),
     "w8": ("keep_float", "per_channel"),
     "fp16": ("keep_float",),
@@ -48,12 +53,23 @@ def _quantized(
     name: str, original: Any, scheme: Scheme, calibration: Calibration | None, options: QuantizationOptions
 ) -> Any:
     """The quantized ModelT of a model with one signature."""
-    content = flatbuffer.serialize(original)
-    recipe = recipe_of(scheme.name, options)
-    found = ranges(name, content, original, recipe, calibration) if scheme.needs_calibration else None
-    quantized = _restored(flatbuffer.parse(_apply(name, content, scheme, recipe, found)), original)
+    recipe, found = recipe_of(scheme.name, options), None
+    if scheme.needs_calibration:
+        feeds = feeds_of(original, scheme.name, calibration)
+        _transform(original, options, feeds)
+        found = ranges(name, original, recipe, feeds, options.calibrator)
+    content = _apply(name, flatbuffer.serialize(original), scheme, recipe, found)
+    quantized = _restored(flatbuffer.parse(content), original)
     quantized.signatureDefs[0].signatureKey = original.signatureDefs[0].signatureKey
     return quantized
+
+
+def _transform(model: Any, options: QuantizationOptions, feeds: list[dict[str, Array]]) -> None:
+    """The float model, computing the same (but for corrected biases), in a form that loses less by rounding; edits `model`."""
+    if options.equalize:
+        equalize(model)
+    if options.bias_correction:
+        bias.correct(model, options, feeds)
 
 
 def _read(source: Path) -> list[Any]:

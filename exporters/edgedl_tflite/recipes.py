@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -20,6 +21,11 @@ def recipe_of(scheme: str, options: QuantizationOptions) -> RecipeManager:
     """The recipe of a scheme of RECIPES, with the layers that stay float."""
     recipe = RecipeManager()
     RECIPES[scheme](recipe, _granularity(options))
+    for name in options.wide:
+        recipe.add_static_config(
+            scope(name), qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=16, weight_num_bits=8,
+            weight_granularity=_granularity(options),
+        )  # fmt: skip
     for name in options.keep_float:
         recipe.add_quantization_config(
             scope(name), qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
@@ -49,12 +55,19 @@ def _dynamic(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
     recipe.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8, granularity=weights)
 
 
-def _static(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
-    """Everything in int8 but the borders, so that inputs and outputs stay float.
+def _four_bits(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
+    """Linear layers in 4 bits; embeddings, which the tool has no 4-bit lookup for, in 8; the rest stays as it is."""
+    operators = qtyping.TFLOperationName
+    recipe.add_weight_only_config(".*", operators.FULLY_CONNECTED, num_bits=4, granularity=weights)
+    recipe.add_weight_only_config(".*", operators.EMBEDDING_LOOKUP, num_bits=8, granularity=weights)
+
+
+def _static(recipe: RecipeManager, weights: qtyping.QuantGranularity, bits: int = 8) -> None:
+    """Everything in integers but the borders, so that inputs and outputs stay float.
 
     In loops over time, the matrix products are dynamic: calibration does not see inside, and states add up errors.
     """
-    recipe.add_static_config(**_EVERYTHING, activation_num_bits=8, weight_num_bits=8, weight_granularity=weights)
+    recipe.add_static_config(**_EVERYTHING, activation_num_bits=bits, weight_num_bits=8, weight_granularity=weights)
     recipe.add_weight_only_config(".*", qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8, granularity=weights)
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
@@ -67,5 +80,7 @@ RECIPES: dict[str, Callable[[RecipeManager, qtyping.QuantGranularity], None]] = 
     "fp16": _float16,
     "w8": _weights,
     "w8a8-dynamic": _dynamic,
+    "w4": _four_bits,
     "w8a8": _static,
+    "w8a16": partial(_static, bits=16),
 }

@@ -17,7 +17,9 @@ from edgedl_tflite.family import axes_by_name, tracing_pairs, unsupported
 from edgedl_tflite.quiet import quiet
 
 _TOLERANCE, _ROUNDED = 1e-3, 2e-2
-"""Relative and absolute; several steps of 1/255 where the program rounds to integers. This catches a wrong graph; the gate of the command line is the one for accuracy."""
+"""Relative and absolute; several steps of 1/255 where the program rounds to integers.
+
+This catches a wrong graph; the gate of the command line is the one for accuracy."""
 
 
 def settle(program: Program, model: Any) -> Any:

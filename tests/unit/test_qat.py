@@ -1,0 +1,211 @@
+"""Quantization-aware training: the files agree with what was trained to one step of rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onnx_models import floats
+from torch import nn
+
+import edgedl
+from edgedl import Task, registry
+from edgedl.errors import GateFailed, InvalidInput, UnknownName, Unsupported
+from edgedl.exporting import eager
+from edgedl.program import program_of
+from edgedl.task import Predict, Progress, Score
+
+pytest.importorskip("torchao")
+
+from edgedl.qat.quantize import quantize_aware
+from edgedl.qat.train import Trained, fine_tune
+
+
+class Mlp(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(12, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(x)
+        return logits
+
+
+class Cnn(nn.Module):
+    """Batch normalisation, ReLU6, a depthwise convolution, a residual sum, a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+        self.depthwise, self.norm2 = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False), nn.BatchNorm2d(16)
+        self.point, self.head = nn.Conv2d(16, 16, 1), nn.Linear(16, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu6(self.norm(self.stem(x)))
+        x = x + self.point(torch.relu(self.norm2(self.depthwise(x))))
+        logits: torch.Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {"mlp": (Mlp, (12,)), "cnn": (Cnn, (3, 8, 8))}
+
+
+def data(kind: str) -> np.ndarray:
+    return floats(128, *NETWORKS[kind][1])
+
+
+def fit(kind: str, steps: int = 20) -> Callable[[nn.Module, int, Progress], nn.Module]:
+    def train(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+        x, labels = torch.from_numpy(data(kind)), torch.arange(128) % 6
+        module.train()
+        optimizer = torch.optim.Adam(module.parameters(), 2e-3)
+        for step in range(steps):
+            rows = torch.arange(32) + 32 * (step % 4)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(x[rows]), labels[rows]).backward()
+            optimizer.step()
+            progress(step + 1, steps)
+        return module.eval()
+
+    return train
+
+
+def task(kind: str) -> Task:
+    def model() -> nn.Module:
+        torch.manual_seed(0)
+        return NETWORKS[kind][0]()
+
+    return Task(
+        kind,
+        model,
+        lambda: {"x": data(kind)[:1]},
+        {"x": {0: "batch"}},
+        ("y",),
+        lambda: [{"x": data(kind)}],
+        fit=fit(kind),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> Callable[[str], Trained]:
+    made: dict[str, Trained] = {}
+
+    def get(kind: str) -> Trained:
+        if kind not in made:
+            made[kind] = fine_tune(task(kind), 0, lambda done, total: None)
+        return made[kind]
+
+    return get
+
+
+def step_of(values: np.ndarray) -> float:
+    """The distance between neighbouring values of an output that is rounded to a grid."""
+    levels = np.unique(values)
+    gaps = np.diff(levels)
+    return float(gaps[gaps > 1e-3 * gaps.max()].min())
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_file_is_the_trained_model_to_one_step(
+    trained: Callable[[str], Trained], tmp_path: Path, kind: str, format: str
+) -> None:
+    exporter, path = registry.exporter(format), tmp_path / f"net.{format}"
+    exporter.export(trained(kind).integers, path)
+    want = eager(trained(kind).fake)({"x": data(kind)})["y"]
+    with edgedl.load(path, threads=1) as session:
+        got = session.run({"x": data(kind)})["y"]
+    steps = np.abs(got - want) / step_of(want)
+    assert steps.max() <= 1.01
+    assert (steps > 0.5).mean() < 0.1
+    narrow = exporter.describe(path).bytes_by_dtype
+    assert narrow["int8"] >= sum(p.numel() for n, p in task(kind).model().named_parameters() if p.dim() > 1)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_explicit_operators_compute_what_was_trained(trained: Callable[[str], Trained], kind: str) -> None:
+    outputs = [eager(program)({"x": data(kind)})["y"] for program in (trained(kind).fake, trained(kind).integers)]
+    assert np.abs(outputs[0] - outputs[1]).max() <= step_of(outputs[0]) * 1e-3
+    assert len(np.unique(outputs[0])) <= 256
+
+
+def test_the_tflite_file_computes_in_integers_alone(trained: Callable[[str], Trained], tmp_path: Path) -> None:
+    exporter = registry.exporter("tflite")
+    exporter.export(trained("cnn").integers, tmp_path / "net.tflite")
+    description = exporter.describe(tmp_path / "net.tflite")
+    assert (description.operators["QUANTIZE"], description.operators["DEQUANTIZE"]) == (1, 1)
+    assert set(description.bytes_by_dtype) == {"int8", "int32"}
+    assert [spec.dtype for spec in (*description.inputs, *description.outputs)] == ["float32", "float32"]
+
+
+def test_activations_of_the_onnx_file_are_unsigned(trained: Callable[[str], Trained], tmp_path: Path) -> None:
+    import onnx
+
+    registry.exporter("onnx").export(trained("cnn").integers, tmp_path / "net.onnx")
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    zeros = {types[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert zeros == {onnx.TensorProto.UINT8}
+
+
+def test_artifacts_are_proven_and_say_how_they_came_about(tmp_path: Path) -> None:
+    (artifact,) = quantize_aware(task("mlp"), out=tmp_path)
+    assert artifact.manifest
+    assert artifact.manifest.provenance["qat"] == {"seed": 0}
+    assert artifact.manifest.evidence["passed"]
+    assert "trained with the rounding" in artifact.manifest.evidence["reference"]
+    with pytest.raises(InvalidInput, match="--force"):
+        quantize_aware(task("mlp"), out=tmp_path)
+    with pytest.raises(InvalidInput, match="fine-tuned"):
+        from edgedl.verifying import verify
+
+        verify(artifact.path, task("mlp"))
+
+
+def test_a_score_that_fell_closes_the_gate(tmp_path: Path) -> None:
+    want = eager(program_of(task("mlp"), task("mlp").model()))({"x": data("mlp")})["y"]
+
+    def evaluate(predict: Predict) -> Score:
+        return Score("sameness", -float(np.abs(predict({"x": data("mlp")})["y"] - want).mean()))
+
+    with pytest.raises(GateFailed, match="sameness falls"):
+        quantize_aware(replace(task("mlp"), evaluate=evaluate), out=tmp_path)
+
+
+class Odd(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x)
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(12, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) if x.sum() > 0 else self.linear(-x)
+
+
+def needing_attributes(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
+    return module.layers  # type: ignore[return-value]
+
+
+def test_refusals(tmp_path: Path) -> None:
+    good = task("mlp")
+    for wrong, words in (
+        (replace(good, fit=None), "has no fit"),
+        (replace(good, model=Odd), "no convolution and no linear layer"),
+        (replace(good, model=Branching), "cannot be traced for training"),
+        (replace(good, fit=needing_attributes), "let fit call the module alone"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            quantize_aware(wrong, out=tmp_path)
+    with pytest.raises(Unsupported, match="not for fp16"):
+        quantize_aware(good, "fp16", out=tmp_path)
+    with pytest.raises(UnknownName, match="w8a8"):
+        quantize_aware(good, "w8a9", out=tmp_path)
+    assert not list(tmp_path.iterdir())
