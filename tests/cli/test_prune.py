@@ -38,7 +38,7 @@ def fit(module, seed, progress):
     if stalled.exists():
         pathlib.Path("begun").touch()
         time.sleep(60)
-    pathlib.Path("trainings").open("a").write(f"{seed} ")
+    pathlib.Path(__file__).with_name("trainings").open("a").write(f"{seed} ")
     x, y = torch.from_numpy(images[training]), torch.from_numpy(labels[training])
     optimizer = torch.optim.Adam(module.parameters(), 0.01)
     for step in range(60):

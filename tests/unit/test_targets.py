@@ -159,7 +159,7 @@ def test_the_table_of_figures_tells_how_each_was_found(sum_onnx: Artifact) -> No
     [
         (Figure("instructions", 2104311.0, "", "counted"), "2,104,311"),
         (Figure("memory", 8.7e6, "B", "measured"), "8.70 MB"),
-        (Figure("energy", 0.000213, "J", "estimated"), "0.000213 J"),
+        (Figure("energy", 0.000213, "J", "estimated"), "213 µJ"),
     ],
 )
 def test_a_figure_is_told_in_its_unit(figure: Figure, told: str) -> None:
