@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -26,9 +25,6 @@ from edgedl.pruning.selection import Ranking, is_heads
 from edgedl.pruning.sensitivity import Sensitivity, sensitivities
 from edgedl.pruning.staircase import Staircase, staircase
 from edgedl.spec import Feeds
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FINE, COARSE = 20, 7
 """Steps of the search where a try costs milliseconds (a count), and where it costs seconds (an export)."""

@@ -36,6 +36,7 @@ from edgedl.task import Progress, Task
 from edgedl.training import train
 from edgedl.verify.evidence import ScoreDrop, score_drop
 
+FAILED = ".failed"
 BATCHES = 8
 """Batches of real inputs that importance and sensitivity are taken from."""
 
@@ -60,18 +61,13 @@ def prune(
     """
     check(options)
     folder, exporter = output_folder(Path(out)), registry.exporter(format)
-    if not force:
-        refuse_existing(folder / saved.PLAN)
     resolved, _ = resolve(task)
-    if options.importance in importance.NEEDS_DATA and not resolved.calibration:
-        raise InvalidInput(
-            f"--importance {options.importance} needs real inputs: {resolved.name} has no calibration(); take magnitude"
-        )
-    if options.method == "structured":
-        import_module("torch_pruning")  # before the long work
-    shop = Workshop.at(
-        folder, f"{task if isinstance(task, TaskReference) else resolved.name} {options} {format}", force
-    )
+    _check_task(resolved, options)
+    if not force:
+        names = (saved.PLAN, saved.WEIGHTS, f"{resolved.name}{exporter.suffix}", f"{resolved.name}.safetensors")
+        refuse_existing(*(folder / name for name in names))
+    subject = task if isinstance(task, TaskReference) else resolved.name
+    shop = Workshop.at(folder, f"{subject} {options} {format}", force)
     try:
         whole = _original(task, resolved, options, shop, said, progress)
         bench = Bench(whole, exporter, shop.folder, options.threads, options.seconds)
@@ -83,6 +79,16 @@ def prune(
         raise
     shop.close()
     return result
+
+
+def _check_task(task: Task, options: Options) -> None:
+    """Before the long work: InvalidInput without the data that is needed, ModuleNotFoundError without the extra."""
+    if options.importance in importance.NEEDS_DATA and not task.calibration:
+        raise InvalidInput(
+            f"--importance {options.importance} needs real inputs: {task.name} has no calibration(); take magnitude"
+        )
+    if options.method == "structured":
+        import_module("torch_pruning")
 
 
 def check(options: Options) -> None:
@@ -104,7 +110,8 @@ def check(options: Options) -> None:
         )
     if options.sparsity is not None and not 0 < options.sparsity < 1:
         raise InvalidInput(f"--sparsity {options.sparsity:g}: expected the share of zeros, between 0 and 1, as 0.8")
-    if min(options.steps, options.rounds + 1, options.alignment or 1, options.threads) < 1:
+    alignment = 1 if options.alignment is None else options.alignment
+    if min(options.steps, options.rounds + 1, alignment, options.threads) < 1:
         raise InvalidInput("expected 1 or more steps, threads and channels of an alignment, and 0 or more rounds")
 
 
@@ -149,7 +156,7 @@ class _Run:
         record = self.bench.measured({"original": original, "pruned": pruned}, 2 * self.options.seconds)
         gain, drop = speedup(record.subjects[1], record.subjects[0]), self._drop(module)
         if failures := self._failures(gain, drop):
-            saved.save(plan, module, self.folder, ".failed")
+            saved.save(plan, module, self.folder, FAILED)
             self._keep_original()
             raise GateFailed(self._told(failures, original, pruned, gain, drop))
         artifact = self._delivered(plan, module)
@@ -233,6 +240,7 @@ class _Run:
         """Both files, the weights of an original that was trained here, and the artifact, proven."""
         saved.save(plan, module, self.folder)
         self._keep_original()
+        saved.forget(self.folder, FAILED)
         self.said(f"export and prove {self.task.name}{self.bench.exporter.suffix}")
         (artifact,) = export(self._replayed(), [self.bench.exporter.format], self.folder, force=True, max_drop=self.options.max_drop)  # fmt: skip
         return artifact

@@ -41,6 +41,12 @@ def save(plan: Plan, module: nn.Module, folder: Path, suffix: str = "") -> None:
         publish(stage, folder, names)
 
 
+def forget(folder: Path, suffix: str) -> None:
+    """Remove what was saved there with this suffix."""
+    for name in (PLAN, WEIGHTS):
+        (folder / _named(name, suffix)).unlink(missing_ok=True)
+
+
 def _named(name: str, suffix: str) -> str:
     stem, ending = name.split(".")
     return f"{stem}{suffix}.{ending}"

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from edgedl import registry
 from edgedl.errors import GateFailed, InvalidInput, UnknownName
 from edgedl.program import program_of
-from edgedl.pruning import sparse
+from edgedl.pruning import sparse, staircase
 from edgedl.pruning.graph import graph_of
 from edgedl.pruning.importance import scores
 from edgedl.pruning.outcome import Layer, Options
@@ -329,6 +330,37 @@ def stairs(cost: dict[int, float]) -> Staircase:
 )
 def test_the_finest_alignment_that_pays_comes_first(cost: dict[int, float], order: tuple[int, ...]) -> None:
     assert stairs(cost).alignments() == order
+
+
+def test_a_staircase_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measured = []
+
+    def probe(kind: str, exporter: object, threads: int) -> Staircase:
+        measured.append(kind)
+        return replace(stairs({1: 2.0, 8: 1.5, 16: 1.0}), kind=kind)
+
+    monkeypatch.setattr(staircase, "measured", probe)
+    onnx = registry.exporter("onnx")
+    first = staircase.staircase("linear", onnx, 1)
+    assert staircase.staircase("linear", onnx, 1) == first
+    assert staircase.staircase("linear", onnx, 2) == first
+    assert measured == ["linear", "linear"], "once for each number of threads"
+    (kept, _) = sorted(tmp_path.rglob("*.json"))
+    kept.write_text("{}")
+    staircase.staircase("linear", onnx, 1)
+    staircase.staircase("linear", onnx, 2)
+    assert len(measured) == 3, "a broken file is no staircase"
+
+
+def test_a_staircase_of_the_engine_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = staircase.measured("linear", registry.exporter("onnx"), 1, (3, 8, 16))
+    assert [step.channels for step in found.steps] == [3, 8, 16]
+    assert all(step.nanoseconds > 0 for step in found.steps)
+    assert found.engine.startswith("onnxruntime")
+    assert sorted(found.alignments()) == [1, 8, 16]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_the_counts_of_all_alignments_have_one_mean() -> None:
