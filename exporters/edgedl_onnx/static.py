@@ -59,6 +59,7 @@ def _quantize(
             nodes_called(model, options.keep_float), operators, extra,
         )  # fmt: skip
         tool.quantize_model()
+        tool.model.topological_sort()
     onnx.save(tool.model.model, str(path))
 
 

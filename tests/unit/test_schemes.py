@@ -10,12 +10,12 @@ from edgedl.schemes import SCHEMES, scheme
 
 
 def test_names_follow_the_decoder() -> None:
-    assert all(re.fullmatch(r"fp(16|32)|w\d+(a\d+(-dynamic)?)?", name) for name in SCHEMES)
+    assert all(re.fullmatch(r"fp(16|32)|bf16|w\d+(a\d+(-dynamic)?)?", name) for name in SCHEMES)
     assert all(name == found.name for name, found in SCHEMES.items())
 
 
 def test_only_static_activations_need_calibration() -> None:
-    assert [s.name for s in SCHEMES.values() if s.needs_calibration] == ["w8a8"]
+    assert [s.name for s in SCHEMES.values() if s.needs_calibration] == ["w8a8", "w8a16"]
 
 
 def test_narrower_schemes_have_wider_tolerances() -> None:

@@ -167,4 +167,4 @@ def test_importing_the_plugins_loads_no_engine():
 
 def test_the_plugin_states_its_contract():
     assert (exporter.format, exporter.suffix, exporter.extra) == ("tflite", ".tflite", "tflite")
-    assert exporter.schemes == ("fp16", "w8", "w8a8-dynamic", "w8a8")
+    assert exporter.schemes == ("fp16", "w8", "w4", "w8a8-dynamic", "w8a8", "w8a16")
