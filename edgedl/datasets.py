@@ -7,6 +7,7 @@ into the cache. A folder gets its place in the cache by one rename, after its ch
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -15,7 +16,7 @@ import os
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -80,7 +81,7 @@ class Dataset:
         return hashlib.sha256("".join(sorted(lines, key=lambda line: line[66:])).encode()).hexdigest()
 
     def _downloaded(self, progress: Progress) -> Path:
-        with staging(cache()) as stage:
+        with _writable(self), staging(cache()) as stage:
             archive, fresh = stage / "archive.zip", stage / self.name
             _download(self, archive, progress)
             self._unpack(archive, fresh)
@@ -104,10 +105,6 @@ class Dataset:
                         target.write_bytes(packed.read(member))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InvalidArtifact(f"{self.url} is not a whole zip archive ({error}): nothing was kept") from error
-        except OSError as error:
-            raise OutputExists(
-                f"cannot unpack the data set {self.name} into {cache()}: {error.strerror}; XDG_CACHE_HOME moves the cache"
-            ) from error
 
     def _name_of(self, member: str) -> str | None:
         """The name below `inside` of a wanted archive member; None for what is not wanted."""
@@ -130,7 +127,7 @@ def read(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
-        raise InvalidArtifact(f"{path} cannot be read: {error}") from error
+        raise InvalidArtifact(f"{path} cannot be read: {error}; copy or download it anew") from error
 
 
 def _with_gzipped(folder: Path, pattern: str) -> Iterable[Path]:
@@ -148,15 +145,38 @@ def _verified(dataset: Dataset, folder: Path) -> Path:
     return folder
 
 
-def _download(dataset: Dataset, target: Path, progress: Progress) -> None:
-    """Unavailable if there is no network or the connection breaks."""
+@contextlib.contextmanager
+def _writable(dataset: Dataset) -> Iterator[None]:
+    """OutputExists, with the way out, where the cache cannot be written: a full disk, a place that is none."""
     try:
-        with urllib.request.urlopen(dataset.url, timeout=TIMEOUT) as answer, target.open("wb") as file:
-            length = int(answer.headers.get("Content-Length") or 0)
-            done = 0
+        yield
+    except OSError as error:
+        raise OutputExists(
+            f"cannot keep the data set {dataset.name} in {cache()}: {error.strerror}; nothing was kept; "
+            "XDG_CACHE_HOME moves the cache"
+        ) from error
+    except OutputExists as error:
+        raise OutputExists(f"{str(error).partition(';')[0]}; XDG_CACHE_HOME moves the cache") from error
+
+
+def _download(dataset: Dataset, target: Path, progress: Progress) -> None:
+    """Unavailable if there is no network or the connection breaks; OSError if the disk takes no more."""
+    with target.open("wb") as file:
+        done = 0
+        for block, length in _blocks(dataset):
+            done += file.write(block)
+            progress(done, max(length or dataset.size, done))
+        file.flush()
+
+
+def _blocks(dataset: Dataset) -> Iterator[tuple[bytes, int]]:
+    """(bytes, bytes of the whole or 0), one after the other."""
+    try:
+        with urllib.request.urlopen(dataset.url, timeout=TIMEOUT) as answer:
+            length, done = int(answer.headers.get("Content-Length") or 0), 0
             while block := answer.read(_BLOCK):
-                done += file.write(block)
-                progress(done, max(length or dataset.size, done))
+                done += len(block)
+                yield block, length
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(_not_had(dataset, _reason(error))) from error
     if done < length:

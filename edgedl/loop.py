@@ -100,9 +100,9 @@ class Loop:
         """
         from edgedl.fitting import Run
 
-        fabric = engine.fabric()
         data = [tuple(map(torch.as_tensor, stage.data(progress))) for stage in self.stages]
         _check_shares(self.stages, [len(tensors[0]) for tensors in data], engine.devices)
+        fabric = engine.fabric()
         run = Run(self.stages, data, module, seed, progress, fabric, checkpoint)
         fabric.launch()
         try:

@@ -22,7 +22,7 @@ from edgedl.task import Progress
 from edgedl.training_record import TrainingRecord
 
 SCHEMES = ("w8a8", "w8")
-"""A network has one of them at least: the first is refused for recurrent layers, the second never."""
+"""The first is refused for small recurrent layers, for which there is the second."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Keyword spotting: a depthwise separable CNN names the spoken digit in one second of sound.
 
 Data: Free Spoken Digit Dataset, CC BY-SA 4.0 (see _speech_data), one word in the middle of a second of silence; log-mel
-front end (see _logmel). Official split: 1.00; its speakers are in both parts.
+front end (see _logmel). Official split: 0.98 to 1.00 by seed; its speakers are in both parts.
 Each speaker in turn left out of the training: 0.72.
 Architecture: Y. Zhang et al., Hello Edge, 2017, https://arxiv.org/abs/1711.07128, the DS-CNN of MLPerf Tiny.
 """

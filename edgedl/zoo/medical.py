@@ -1,7 +1,7 @@
 """Transfer learning on medical data: malignant or benign, from thirty measurements of cell nuclei.
 
 Data: Breast Cancer Wisconsin (Diagnostic), 569 patients, as scikit-learn bundles it; W. Wolberg, O. Mangasarian, N. Street,
-W. Street, UCI Machine Learning Repository, 1995, CC BY 4.0. 0.96 on unseen patients. A demonstration, and no medical device.
+W. Street, UCI Machine Learning Repository, 1995, CC BY 4.0. 0.95 on unseen patients. A demonstration, and no medical device.
 
 The training has three parts: the backbone is pre-trained, without any diagnosis, to restore measurements that were
 blotted out; it is frozen while a head learns the diagnosis; then both are fine-tuned at a tenth of the learning rate.

@@ -24,7 +24,7 @@ TASKS = [
     ("mnist_cnn", MNIST, 0.98, "w8a8", "w8a8"),
     ("cells_mobilenet", BCCD, 0.97, "w8a8", "w8a8"),
     ("cells_detector", BCCD, 0.6, "w8a8", "w8a8"),
-    ("cells_detector_peaks", BCCD, 0.6, "w8", "w8"),
+    ("cells_detector_peaks", BCCD, 0.6, None, None),  # its peaks are proven in float only: see docs/zoo.md
     ("keywords", SPOKEN, 0.97, "w8a8", "w8a8"),
     ("speech_ctc", SPOKEN, 0.93, "w8", "w8a8-dynamic"),
     ("anomaly", None, 0.95, "w8a8", "w8a8"),
@@ -34,7 +34,9 @@ TASKS = [
 
 
 @pytest.mark.parametrize(("name", "data", "least", "onnx", "tflite"), TASKS, ids=[row[0] for row in TASKS])
-def test_the_whole_way(name: str, data: Dataset | None, least: float, onnx: str, tflite: str, tmp_path: Path) -> None:
+def test_the_whole_way(
+    name: str, data: Dataset | None, least: float, onnx: str | None, tflite: str | None, tmp_path: Path
+) -> None:
     if data and not any(data.files(place) for place in data.places()):
         pytest.skip(f"{data.name} is not here: set {datasets.VARIABLE}")
     path, score = edgedl.train(f"zoo:{name}", tmp_path)
@@ -43,8 +45,10 @@ def test_the_whole_way(name: str, data: Dataset | None, least: float, onnx: str,
     reference = TaskReference(f"zoo:{name}", str(path))
     artifacts = edgedl.export(reference, ("onnx", "tflite"), tmp_path)
     for artifact, scheme in zip(artifacts, (onnx, tflite), strict=True):
-        quantized = edgedl.quantize(artifact, scheme, task=reference, allow_slower=True)
         assert score_of(artifact) == pytest.approx(score.value, abs=0.002)
+        if scheme is None:
+            continue
+        quantized = edgedl.quantize(artifact, scheme, task=reference, allow_slower=True)
         assert score_of(quantized) >= least - 0.01
         assert quantized.path.stat().st_size < artifact.path.stat().st_size
 

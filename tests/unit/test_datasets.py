@@ -194,9 +194,33 @@ def test_a_full_disk(serve: Serve, cache: Path, monkeypatch: pytest.MonkeyPatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputExists, match=r"cannot unpack the data set numbers into .*No space left on device"):
+    with pytest.raises(OutputExists, match=r"cannot keep the data set numbers in .*No space left on device.*XDG_CACHE"):
         serve(archive()).folder()
     assert left_in(cache) == []
+
+
+def test_a_disk_that_is_full_while_the_archive_comes(
+    serve: Serve, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that is always full stands for the archive."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    opened = Path.open
+
+    def full(path: Path, *words: Any) -> Any:
+        return opened(Path("/dev/full") if path.name == "archive.zip" else path, *words)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OutputExists, match=r"cannot keep the data set numbers in .*No space left on device.*XDG_CACHE"):
+        serve(archive()).folder()
+    assert left_in(cache) == []
+
+
+def test_a_cache_that_cannot_be_one(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(OutputExists, match=r"cannot make the folder .*file/edgedl.*; XDG_CACHE_HOME moves the cache$"):
+        serve(archive()).folder()
 
 
 @pytest.mark.parametrize("change", ["altered", "missing", "cut short"])
