@@ -23,7 +23,7 @@ class Tolerance:
 
     relative_rms: float
     max_drop: float
-    least_match: float = 0.0
+    least_match: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,22 @@ class AttentionDecoder(nn.Module):
 
 
 class Seq2Seq(nn.Module):
-    """The encoder and the decoder, with one width, and vocabularies of one size."""
+    """The encoder and the decoder, with one width, and vocabularies of one size. one_language: they share the embedding."""
 
     def __init__(
-        self, words: int, bidirectional: bool, width: int = 128, embedding: int = 96, dropout: float = 0.2
+        self,
+        words: int,
+        bidirectional: bool,
+        one_language: bool,
+        width: int = 128,
+        embedding: int = 96,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.encoder = SentenceEncoder(words, embedding, width, dropout, bidirectional)
         self.decoder = AttentionDecoder(words, embedding, width, dropout)
+        if one_language:
+            self.decoder.embedding = self.encoder.embedding
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Logits [batch, steps, words] of every word of the target, the ones before it known."""

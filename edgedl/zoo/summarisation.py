@@ -29,7 +29,7 @@ TRAINING, TEST = 6000, 500
 
 
 def model() -> Seq2Seq:
-    return Seq2Seq(WORDS, bidirectional=False)
+    return Seq2Seq(WORDS, bidirectional=False, one_language=True)
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def vocabularies() -> dict[str, Words]:
 def task() -> Task:
     length = Axis("length", 4, LENGTH)
     return Task(
-        "summarisation", model, example, {"source": {0: "batch", 1: length}}, (), calibration, score,
-        Loop((Stage(error, training, epochs=5, clip=1.0),)), "LSTM encoder, attention decoder: a short description out of four",
+        "summarisation", model, example, {"source": {0: "batch", 1: length}}, ("tokens",), calibration, score,
+        Loop((Stage(error, training, epochs=8, batch=32, clip=1.0),)), "LSTM encoder, attention decoder: a short description out of four",
         data.LICENCE, decoding=decoding(SHORT + 2, length, vocabularies),
     )  # fmt: skip

@@ -23,7 +23,7 @@ WORDS = 4000
 
 
 def model() -> Seq2Seq:
-    return Seq2Seq(WORDS, bidirectional=True)
+    return Seq2Seq(WORDS, bidirectional=True, one_language=False)
 
 
 @functools.cache
@@ -67,7 +67,7 @@ def vocabularies() -> dict[str, Words]:
 def task() -> Task:
     length = Axis("length", 2, LENGTH)
     return Task(
-        "translation", model, example, {"source": {0: "batch", 1: length}}, (), calibration, score,
+        "translation", model, example, {"source": {0: "batch", 1: length}}, ("tokens",), calibration, score,
         Loop((Stage(error, training, epochs=6, clip=1.0),)), "BiLSTM encoder, attention decoder: German to English",
         data.LICENCE, decoding=decoding(LENGTH + 4, length, vocabularies),
     )  # fmt: skip
