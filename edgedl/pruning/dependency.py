@@ -30,6 +30,7 @@ def dependent(program: Program) -> Iterator[Group]:
 
 
 def _traced(program: Program, scratch: nn.Module) -> list[Group]:
+    """InvalidInput, naming a layer, if the network cannot be traced."""
     import torch_pruning as tp
 
     inputs = tuple(torch.from_numpy(array) for array in program.inputs.values())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pruning_nets as nets
 import pytest
 import torch
 from torch import nn
 
+from edgedl import export
 from edgedl.errors import InvalidInput
 from edgedl.program import named_tensors, program_of
 from edgedl.pruning import layers
@@ -112,6 +116,15 @@ def test_two_plans_are_one(name: str) -> None:
     both = composed(first, second)
     for got, want in zip(outputs(both.apply(task.model()), task), outputs(second.apply(once), task), strict=True):
         torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["encoder", "bigru", "inverted", "block"])
+def test_a_pruned_network_is_exported_and_proven(name: str, tmp_path: Path) -> None:
+    task = nets.task(name)
+    plan = half(task, graph(task))
+    (artifact,) = export(replace(task, model=lambda: plan.apply(task.model())), out=tmp_path)
+    assert artifact.manifest is not None
+    assert artifact.manifest.evidence["passed"]
 
 
 def test_a_shared_weight_stays_shared() -> None:
