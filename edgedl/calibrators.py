@@ -75,8 +75,16 @@ def _error(counts: Array, centers: Array, low: float, high: float) -> float:
 
 def _entropy(counts: Array, low: float, high: float) -> Range:
     centers, reach = _centers(low, high), max(-low, high)
+    counts = _without_zero(counts, centers)
     thresholds = reach * np.linspace(LEVELS / BINS, 1, 64)
     return min((_divergence(counts, centers, t), (max(low, -t), min(high, t))) for t in thresholds)[1]
+
+
+def _without_zero(counts: Array, centers: Array) -> Array:
+    """Zero is always exact, and after a ReLU half of all values: its bin is given the count of its neighbour."""
+    zero = int(np.abs(centers).argmin())
+    beside = counts[max(zero - 1, 0) : zero + 2]
+    return np.where(np.arange(len(counts)) == zero, np.sort(beside)[-2], counts)
 
 
 def _divergence(counts: Array, centers: Array, threshold: float) -> float:

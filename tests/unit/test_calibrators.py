@@ -54,6 +54,13 @@ def test_what_is_far_outside_is_cut_off(bell: np.ndarray, calibrator: str) -> No
     assert error(bell, low, high) < error(bell, *found(values, "minmax")) / 4
 
 
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_the_zeros_of_a_relu_do_not_narrow_the_range(bell: np.ndarray, calibrator: str) -> None:
+    values = np.maximum(bell - 1, 0)
+    low, high = found(values, calibrator)
+    assert (low, high > 0.6 * values.max()) == (0, True)
+
+
 def test_mse_is_no_worse_than_the_exact_range(bell: np.ndarray) -> None:
     for values in (bell, np.maximum(bell, 0), bell**3):
         assert error(values, *found(values, "mse")) <= error(values, *found(values, "minmax")) * 1.001
