@@ -27,6 +27,7 @@ from edgedl.task import Predict, Score
 from edgedl.verify import Evidence, prove
 from edgedl.verify.cases import cases
 from edgedl.verify.culprit import find_culprit
+from edgedl.worth import Worth
 
 _VERSIONS = (
     "edgedl",
@@ -64,15 +65,23 @@ class Reference:
     scored: Predict | None = None
 
 
+Judge = Callable[[Artifact], Worth]
+
+
 @dataclass(frozen=True)
 class Claim:
-    """What a staged file says that it is, before it is proven."""
+    """What a staged file says that it is, before it is proven.
+
+    judge: holds it against its float parent, once it is proven. allow_slower: what the judge finds is told and no failure.
+    """
 
     name: str
     exporter: Exporter
     scheme: Scheme
     reference: Reference
     provenance: Mapping[str, Any]
+    judge: Judge | None = None
+    allow_slower: bool = False
 
 
 def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
@@ -98,8 +107,22 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
             f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{_advice(claim)}"
         )
     golden_path(staged).write_bytes(vectors)
+    if claim.judge:
+        manifest = _judged(staged, target, manifest, claim.judge(Artifact(staged, manifest)), claim.allow_slower)
     publish(staged.parent, target)
     return Artifact(target / staged.name, manifest)
+
+
+def _judged(staged: Path, target: Path, manifest: Manifest, worth: Worth, allowed: bool) -> Manifest:
+    """The manifest with what the judge found; GateFailed where that is not allowed."""
+    failures = [] if allowed else list(worth.objections)
+    found = {"passed": not failures, "failures": failures, "worth": worth.to_dict()}
+    manifest = replace(manifest, evidence={**manifest.evidence, **found})
+    manifest_path(staged).write_text(manifest.to_json())
+    if failures:
+        _set_aside(staged, target)
+        raise GateFailed(f"{'; '.join(failures)}; kept as {staged.name}.failed (or add --allow-slower)")
+    return manifest
 
 
 def _check_names(session: Session, program: Program | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from edgedl import calibration as sources
 from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.batching import batched
-from edgedl.delivery import Claim, Reference, deliver
+from edgedl.delivery import Claim, Judge, Reference, deliver
 from edgedl.errors import EdgedlError, InvalidInput, Unsupported
 from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
@@ -30,6 +30,7 @@ from edgedl.schemes import scheme as scheme_called
 from edgedl.spec import TensorSpec
 from edgedl.task import Task
 from edgedl.verify.cases import BATCHES
+from edgedl.worth import worth_of
 
 
 def quantize(
@@ -45,43 +46,95 @@ def quantize(
     force: bool = False,
     max_drop: float | None = None,
     options: QuantizationOptions = DEFAULT_OPTIONS,
+    speed_check: bool = False,
+    target: str = "local",
 ) -> Artifact:
     """Write `NAME.SCHEME.onnx` (or .tflite) into `out` (default: beside the source), proven against the original.
 
     task: the original, where the artifact's manifest does not lead to it; without one the float artifact itself is the
     original. calibration: see edgedl.calibration.from_source; default: the task's own inputs. samples: rows of it.
     random_calibration: seeded noise instead, and the manifest says so. allow_slower: take a scheme that is known not to pay.
-    options: how the scheme is carried out; recorded in the manifest's provenance.
+    options: how the scheme is carried out; recorded in the manifest's provenance. speed_check: the result fails its gate if it
+    is slower on the target than the float artifact, or not smaller (see edgedl.worth); with allow_slower it is told alone.
     Raises Unsupported for a scheme that is a bad choice, InvalidInput without calibration data, and GateFailed.
     """
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
-    exporter, wanted = registry.exporter(source.format), with_max_drop(_scheme(source, scheme), max_drop)
-    folder = output_folder(Path(out) if out is not None else source.path.parent)
-    target = folder / f"{_stem(source)}.{scheme}{exporter.suffix}{SUFFIX if source.group else ''}"
+    wanted, path = target_of(source, scheme, out, max_drop)
+    output_folder(path.parent)
     if not force:
-        refuse_existing(target)
+        refuse_existing(path)
     if source.group:
         whole = _decoding_task(source, task, calibration)
         return _quantize_group(
-            source, target, whole, wanted, random_calibration=random_calibration, samples=samples,
-            allow_slower=allow_slower, options=options,
+            source, path, whole, wanted, random_calibration=random_calibration, samples=samples,
+            allow_slower=allow_slower, options=options, speed_check=speed_check, target=target,
         )  # fmt: skip
-    if not allow_slower and (objection := exporter.objection(source.path, wanted)):
+    if not allow_slower and (objection := registry.exporter(source.format).objection(source.path, wanted)):
         raise Unsupported(f"{objection} (or add --allow-slower)")
-    original = original_of(source, task)
+    judge = worth_on(source, target) if speed_check else None
+    with job(source, wanted, path, task, calibration, samples, random_calibration) as opened:
+        return opened.deliver(options, judge, allow_slower)
+
+
+def target_of(source: Artifact, scheme: str, out: str | Path | None, max_drop: float | None) -> tuple[Scheme, Path]:
+    """The scheme under the budget, and the path of the result; UnknownName or InvalidInput where the source cannot have it."""
+    wanted, suffix = with_max_drop(_scheme(source, scheme), max_drop), registry.exporter(source.format).suffix
+    folder = Path(out) if out is not None else source.path.parent
+    return wanted, folder / f"{_stem(source)}.{scheme}{suffix}{SUFFIX if source.group else ''}"
+
+
+def worth_on(parent: Artifact, target: str) -> Judge:
+    return lambda artifact: worth_of(artifact, parent, target)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A float artifact on its way to a narrower one at `path`: everything but the options.
+
+    runs: of the float artifact over the calibration inputs, where the scheme needs them.
+    """
+
+    source: Artifact
+    exporter: Exporter
+    scheme: Scheme
+    reference: Reference
+    runs: Calibration | None
+    provenance: Mapping[str, Any]
+    path: Path
+
+    def write(self, options: QuantizationOptions, path: Path) -> None:
+        """The file alone, not proven; Unsupported where the options or the scheme cannot be carried out."""
+        _write(self.exporter, self.source, self.scheme, self.runs, path, options)
+
+    def deliver(
+        self, options: QuantizationOptions, judge: Judge | None = None, allow_slower: bool = False, **found: Any
+    ) -> Artifact:
+        """Written, proven and put in its place; `found` goes into the provenance."""
+        with staging(self.path.parent) as stage:
+            self.write(options, stage / self.path.name)
+            provenance = {**self.provenance, "options": asdict(options), **found}
+            name = _stem(self.source)
+            claim = Claim(name, self.exporter, self.scheme, self.reference, provenance, judge, allow_slower)
+            return deliver(stage / self.path.name, self.path.parent, claim)
+
+
+@contextmanager
+def job(
+    source: Artifact, scheme: Scheme, path: Path, task: Subject | None = None, calibration: str | None = None,
+    samples: int = sources.SAMPLES, random_calibration: bool = False,
+) -> Iterator[Job]:  # fmt: skip
+    """Finds the original and the calibration inputs, as `quantize` tells them; InvalidInput where there are none."""
+    original, exporter = original_of(source, task), registry.exporter(source.format)
     described = exporter.describe(source.path).inputs
-    data, origin = _calibration(wanted, original, calibration, described, samples, random_calibration)
+    data, origin = _calibration(scheme, original, calibration, described, samples, random_calibration)
     given = sources.from_source(calibration, described) if calibration else None
-    with _reference(source, original, given) as reference, staging(folder) as stage:
+    provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
+    with _reference(source, original, given) as reference:
         runs = _prepared(source, data, reference, described, samples)
-        provenance = {
-            **_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin, "options": asdict(options),
-        }  # fmt: skip
-        _write(exporter, source, wanted, runs, stage / target.name, options)
-        return deliver(stage / target.name, folder, Claim(_stem(source), exporter, wanted, reference, provenance))
+        yield Job(source, exporter, scheme, reference, runs, provenance, path)
 
 
-def _quantize_group(source: Artifact, target: Path, task: Task, scheme: Scheme, **given: Any) -> Artifact:
+def _quantize_group(source: Artifact, path: Path, task: Task, scheme: Scheme, **given: Any) -> Artifact:
     parts, members = Parts.of(task), source.members()
     provenance = {**_provenance(source), "parent_sha256": source.sha256}
     exporter = registry.exporter(source.format)
@@ -92,7 +145,7 @@ def _quantize_group(source: Artifact, target: Path, task: Task, scheme: Scheme, 
         except Unsupported as error:
             raise Unsupported(f"the {name} of {source.path}: {error}") from error
 
-    return deliver_group(target, parts, Claim(_stem(source), exporter, scheme, loop_reference(parts), provenance), make)
+    return deliver_group(path, parts, Claim(_stem(source), exporter, scheme, loop_reference(parts), provenance), make)
 
 
 def _decoding_task(source: Artifact, task: Subject | None, calibration: str | None) -> Task:
@@ -105,11 +158,15 @@ def _decoding_task(source: Artifact, task: Subject | None, calibration: str | No
 
 
 def export_and_quantize(
-    task: Subject, scheme: str, to: Iterable[str], out: str | Path, *, force: bool = False, **options: Any
-) -> list[Artifact]:
-    """The float artifacts of a task (or those that an earlier export of it left) and their quantized ones; returns the latter."""
+    task: Subject, scheme: str, to: Iterable[str], out: str | Path, *, force: bool = False,
+    make: Callable[..., Artifact] = quantize, **options: Any,
+) -> list[Artifact]:  # fmt: skip
+    """The float artifacts of a task (or those that an earlier export of it left) and their quantized ones; returns the latter.
+
+    make: `quantize`, or what takes its arguments.
+    """
     return [
-        quantize(_float(task, f, out, force), scheme, out, task=task, force=force, **options) for f in dict.fromkeys(to)
+        make(_float(task, f, out, force), scheme, out, task=task, force=force, **options) for f in dict.fromkeys(to)
     ]
 
 

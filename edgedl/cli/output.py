@@ -63,4 +63,12 @@ def proven_line(artifact: Artifact) -> str:
         line += f", {match['equal']:.1%} of {match['sequences']} sequences the same"
     if score := evidence["score"]:
         line += f", {score['name']} {score['value']:.4g} (drop {score['drop']:.2g})"
-    return line
+    worth = evidence.get("worth")
+    return f"{line}, {worth['sentence']}" if worth and not worth["objections"] else line
+
+
+def objections(artifact: Artifact) -> list[str]:
+    """Why a proven artifact is not worth having, where that was allowed."""
+    assert artifact.manifest
+    worth = artifact.manifest.evidence.get("worth") or {}
+    return list(worth.get("objections", ()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ _SCHEMES = "\n".join(f"  {s.name:13} {s.suits}" for s in SCHEMES.values() if s.n
 
 @click.command("quantize", epilog="\b\nSchemes:\n" + _SCHEMES)
 @options.task
-@click.option("--scheme", required=True, metavar="SCHEME", help="How numbers are stored; see below.")
+@click.option("--scheme", metavar="SCHEME", help="How numbers are stored; see below.  [with --auto: w8a8]")
+@click.option("--auto", is_flag=True, help="Search for the cheapest way to carry the scheme out within --max-drop.")
+@click.option("--time", "seconds", type=float, metavar="SECONDS", help="How long --auto searches.  [default: 120]")
 @click.option("--calibration", metavar="SRC", help="Inputs for the ranges: .npz, .npy, a folder of them, or a task.")
 @click.option(
     "--samples", default=256, show_default=True, metavar="N", help="Rows of calibration inputs that are used."
@@ -31,7 +36,11 @@ _SCHEMES = "\n".join(f"  {s.name:13} {s.suits}" for s in SCHEMES.values() if s.n
 )
 @options.formats
 @click.option("-o", "--out", metavar="DIR", help="Folder for the result.  [default: beside the source]")
-@click.option("--allow-slower", is_flag=True, help="Take a scheme that is known not to pay for this model.")
+@click.option("--allow-slower", is_flag=True, help="Take a result that is slower than float, or not smaller.")
+@click.option(
+    "--speed-check/--no-speed-check", default=True, help="Hold the result against the float file.  [default: yes]"
+)
+@click.option("--target", default="local", show_default=True, metavar="TARGET", help="Where the speed is checked.")
 @carried_out
 @click.option("--qat", is_flag=True, help="Fine-tune the task with the rounding of int8, through its own fit.")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of --qat.")
@@ -39,8 +48,8 @@ _SCHEMES = "\n".join(f"  {s.name:13} {s.suits}" for s in SCHEMES.values() if s.n
 @options.force
 @options.as_json
 def command(
-    task: TaskReference, formats: tuple[str, ...], out: str | None, as_json: bool, original: str | None, qat: bool,
-    seed: int, **rest: Any,
+    task: TaskReference, formats: tuple[str, ...], out: str | None, as_json: bool, original: str | None, auto: bool,
+    seconds: float | None, qat: bool, seed: int, **rest: Any,
 ) -> None:  # fmt: skip
     """Write a model in fewer bits. TASK is a float model file (.onnx, .tflite) or group, or a task, which is exported first.
 
@@ -51,22 +60,63 @@ def command(
       edgedl quantize model.onnx --scheme w8a8 --calibration photos.npz --samples 200
       edgedl quantize out/mobile.onnx --scheme w8a8 --equalize --bias-correction
       edgedl quantize zoo:digits --weights digits.safetensors --scheme w8a8 --qat --to onnx --to tflite -o out
+      edgedl quantize out/net.tflite --auto --max-drop 0.5% --time 300
     """
-    from edgedl.quantizing import export_and_quantize, quantize
+    from edgedl.quantizing import export_and_quantize
 
+    make = _how(auto, qat, seconds, rest)
     with output.working():
         if qat:
             artifacts = _trained(task, formats or ("onnx",), out or ".", seed, **rest)
         elif is_model(Path(task.text)):
             reference = TaskReference(original, task.weights, task.inputs, task.dynamic) if original else None
-            artifacts = [quantize(task.text, out=out, task=reference, **rest)]
+            artifacts = [make(task.text, out=out, task=reference, **rest)]
         else:
-            artifacts = export_and_quantize(task, to=formats or ("onnx",), out=out or ".", **rest)
+            artifacts = export_and_quantize(task, to=formats or ("onnx",), out=out or ".", make=make, **rest)
     if as_json:
         output.print_json([output.artifact_json(artifact) for artifact in artifacts])
         return
+    for sentence in (sentence for artifact in artifacts for sentence in output.objections(artifact)):
+        click.echo(sentence)
     for artifact in artifacts:
         click.echo(output.proven_line(artifact))
+        for line in _kept(artifact):
+            click.echo(line)
+
+
+def _how(auto: bool, qat: bool, seconds: float | None, given: dict[str, Any]) -> Callable[..., Artifact]:
+    """What quantizes, and takes the options `given`."""
+    from edgedl.quantizing import quantize
+    from edgedl.tune.autopilot import SECONDS, autotune
+
+    if not auto:
+        if not given["scheme"] or seconds is not None:
+            problem = "--time is for --auto" if given["scheme"] else "how is not told: add --scheme w8a8, or --auto"
+            raise InvalidInput(f"{problem} (see: edgedl quantize --help)")
+        return quantize
+    if given.pop("random_calibration") or qat:
+        raise InvalidInput(
+            f"--auto takes no {'--qat: it searches and trains nothing' if qat else '--random-calibration: its budget is on real inputs'}"
+        )
+    given["scheme"] = given["scheme"] or "w8a8"
+    return functools.partial(autotune, seconds=SECONDS if seconds is None else seconds, told=output.note)
+
+
+def _kept(artifact: Artifact) -> Iterator[str]:
+    """What the search changed, and what stays in float and why."""
+    told = artifact.manifest.provenance if artifact.manifest else {}
+    if not (found := told.get("search")):
+        return
+    default = asdict(QuantizationOptions())
+    changed = [
+        f"{key}={value}" for key, value in told["options"].items() if key != "keep_float" and value != default[key]
+    ]
+    yield f"  found in {found['trials']} trials: {', '.join(changed) or 'the options as they are'}"
+    if not found["kept"]:
+        yield "  nothing stays in float"
+    for layer in found["kept"]:
+        lost = "" if layer["without"] is None else f"; in int8 the drop would be {layer['without']:.3g}"
+        yield f"  stays in float: {layer['name']} ({layer['operator']}), SQNR {layer['sqnr_db']:.1f} dB{lost}"
 
 
 def _trained(

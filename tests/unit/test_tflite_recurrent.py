@@ -9,7 +9,6 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_models import load, reference, relative_l2, worst
 from torch import nn
 
-import edgedl
 from edgedl.exporter import Program
 from edgedl.schemes import SCHEMES
 from edgedl.spec import Axis
@@ -354,21 +353,3 @@ def test_the_module_is_left_as_it_was(tmp_path):
     network = whole("gru")
     export(network, feeds(network), tmp_path)
     assert type(network.layer) is nn.GRU
-
-
-@pytest.mark.parametrize(
-    ("kind", "hidden", "refused"), [(nn.LSTM, 16, True), (nn.LSTM, 128, False), (nn.RNN, 128, True)]
-)
-def test_small_recurrent_layers_are_refused_for_int8(tmp_path, kind, hidden, refused):
-    layer = kind(4, hidden, batch_first=True)
-    sequence = np.random.default_rng(0).standard_normal((1, 6, 4)).astype(np.float32)
-    task = edgedl.Task("net", lambda: layer, lambda: {"x": sequence})
-    (artifact,) = edgedl.export(task, ["tflite"], tmp_path)
-    for scheme in ("w8a8-dynamic", "w8a8"):
-        said = exporter.objection(artifact.path, SCHEMES[scheme])
-        assert said == (
-            f"int8 is slower than float in its recurrent layers of {hidden} hidden units: use --scheme w8"
-            if refused
-            else None
-        )
-    assert exporter.objection(artifact.path, SCHEMES["w8"]) is None

@@ -1,0 +1,1 @@
+"""The search for the cheapest quantization within an accuracy budget."""
