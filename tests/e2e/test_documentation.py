@@ -25,7 +25,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+LONG_PAGES = ("compare", "encoder-decoder", "energy", "engines", "prune")
+"""Half a minute each; `make test-slow` runs them."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.stem in LONG_PAGES)) for page in PAGES],
+)
 def test_every_block_runs(page: Path, tmp_path: Path) -> None:
     assert run_blocks(page, tmp_path, ("sh",)) >= 1
 

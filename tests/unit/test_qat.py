@@ -126,7 +126,7 @@ def test_the_file_is_the_trained_model_to_one_step(
     assert narrow["int8"] >= sum(p.numel() for n, p in task(kind).model().named_parameters() if p.dim() > 1)
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_explicit_operators_compute_what_was_trained(trained: Callable[[str], Trained], kind: str) -> None:
     outputs = [eager(program)({"x": data(kind)})["y"] for program in (trained(kind).fake, trained(kind).integers)]
     assert np.abs(outputs[0] - outputs[1]).max() <= step_of(outputs[0]) * 1e-3
