@@ -12,19 +12,21 @@ from edgedl.cli import options, output
 
 if TYPE_CHECKING:
     from edgedl.artifact import Artifact
-    from edgedl.exporter import Description
+    from edgedl.exporter import Description, Layer
 
 
 @click.command("inspect")
 @click.argument("artifact")
+@click.option("--layers", "by_layer", is_flag=True, help="List the layers that can be quantized each by itself.")
 @options.as_json
-def command(artifact: str, as_json: bool) -> None:
+def command(artifact: str, by_layer: bool, as_json: bool) -> None:
     """Show what is in a model file or an artifact group, and what was proven of it.
 
     \b
     Examples:
       edgedl inspect out/digits.onnx
       edgedl inspect model.tflite --json
+      edgedl inspect model.onnx --layers
       edgedl inspect out/translation.onnx.group
     """
     from edgedl import registry
@@ -35,12 +37,27 @@ def command(artifact: str, as_json: bool) -> None:
     if opened.group:
         output.print_json(output.artifact_json(opened)) if as_json else click.echo("\n".join(_group_lines(opened)))
         return
+    if by_layer:
+        layers = registry.exporter(opened.format).layers(opened.path)
+        output.print_json([asdict(layer) for layer in layers]) if as_json else click.echo(
+            "\n".join(_layer_lines(layers))
+        )
+        return
     description = registry.exporter(opened.format).describe(opened.path)
     if as_json:
         described = {**asdict(description), "left_wide": left_wide(description)}
         output.print_json({**output.artifact_json(opened), "description": described})
         return
     click.echo("\n".join(_lines(opened, description)))
+
+
+def _layer_lines(layers: tuple[Layer, ...]) -> list[str]:
+    """A line for each layer; its name last, because converters make long ones."""
+    costs = [(f"{layer.parameters:,}", "?" if layer.macs is None else f"{layer.macs:,}") for layer in layers]
+    return [f"{'operator':18} {'parameters':>12} {'MACs':>14}  name"] + [
+        f"{layer.operator:18} {parameters:>12} {macs:>14}  {layer.name}"
+        for layer, (parameters, macs) in zip(layers, costs, strict=True)
+    ]
 
 
 def _group_lines(artifact: Artifact) -> list[str]:
