@@ -7,6 +7,7 @@ but numpy and its engine.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from edgedl.training import train
 
 __version__ = "0.1.0"
+
+# edgedl sends nothing anywhere. ONNX Runtime 1.32 does on Linux, macOS and Android (microsoft/onnxruntime#27379), and keeps an
+# identifier of the device on disk, unless this stands in the environment before it is loaded, here and in child processes.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -39,6 +39,14 @@ class Cutting:
     sensitivities: tuple[Sensitivity, ...]
     locked: Mapping[str, str]
     alignment: int
+
+
+def over_all(cuttings: Sequence[Cutting]) -> Cutting:
+    """Several cuts told as one: the layers as the first found them and the last left them."""
+    left = {layer.name: layer.after for cutting in cuttings for layer in cutting.layers}
+    first, last = cuttings[0], cuttings[-1]
+    layers = tuple(replace(layer, after=left[layer.name]) for layer in first.layers)
+    return replace(first, layers=layers, alignment=last.alignment)
 
 
 @dataclass(frozen=True)

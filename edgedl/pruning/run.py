@@ -24,7 +24,7 @@ from edgedl.measure.summary import between, is_slower, times
 from edgedl.program import program_of
 from edgedl.pruning import cost, importance, saved, selection, sparse
 from edgedl.pruning.bench import Bench
-from edgedl.pruning.cutting import Cutter, Cutting
+from edgedl.pruning.cutting import Cutter, Cutting, over_all
 from edgedl.pruning.outcome import Figures, Options, Pruned
 from edgedl.pruning.plan import Plan, composed, fingerprint
 from edgedl.pruning.recovery import Recovery
@@ -180,12 +180,14 @@ class _Run:
         data, real = _data(self.task)
         cutter = Cutter(self.bench, self.options, original, whole, data, real, self.said, self.allow_slower)
         plan, module, steps = Plan(fingerprint(self.module)), self.module, self.options.steps
+        cuttings = []
         for step in range(1, steps + 1):
             share, current = cutter.target.share(whole["size"], step, steps), module
             cutting = self.shop.kept(f"cut{step}", Cutting, partial(cutter.cut, current, share))
+            cuttings.append(cutting)
             plan = composed(plan, cutting.plan)
             module = self._recovered(cutting.plan.apply(module), step)
-        return plan, module, cutting
+        return plan, module, over_all(cuttings)
 
     def _sparse(self) -> tuple[Plan, nn.Module, Cutting]:
         """Zeros in place of weights, in steps; the shapes stay."""

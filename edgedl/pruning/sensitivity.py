@@ -18,6 +18,8 @@ from edgedl.pruning.trial import undone
 from edgedl.spec import Feeds
 
 SHARES = (0.25, 0.5, 0.75)
+NOT_FINITE = 1e9
+"""Stands for an error that is no number: JSON has none such."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def _outputs(module: nn.Module, program: Program, data: Sequence[Feeds]) -> list
 
 
 def _error(got: list[torch.Tensor], want: list[torch.Tensor]) -> float:
-    """The worst relative RMS error over the outputs; infinite where an output is not finite or has another length."""
+    """The worst relative RMS error over the outputs; NOT_FINITE where an output is not finite or has another length."""
     if any(g.shape != w.shape for g, w in zip(got, want, strict=True)):
-        return float("inf")
+        return NOT_FINITE
     errors = [float((g - w).square().mean().sqrt() / (w.square().mean().sqrt() + 1e-12)) for g, w in zip(got, want, strict=True)]  # fmt: skip
-    return max(errors) if np.isfinite(errors).all() else float("inf")
+    return max(errors) if np.isfinite(errors).all() else NOT_FINITE

@@ -99,7 +99,7 @@ def layer_columns() -> tuple[Column[LayerRow], ...]:
 
 
 def error(value: float) -> str:
-    return f"{value:.3f}" if value < float("inf") else "not finite"
+    return f"{value:.3f}" if value < 1e9 else "not finite"
 
 
 def drawing(rows: tuple[LayerRow, ...]) -> str:

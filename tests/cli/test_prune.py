@@ -151,6 +151,7 @@ def test_a_target_out_of_reach(command: Run, home: Path) -> None:
     assert not (home / "never").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_work_goes_on(home: Path) -> None:
     program = Path(sys.executable).with_name("edgedl")
     words = "prune net.py:task --weights net.safetensors --params 0.3 --align 8 --seconds 0.05 --allow-slower --max-drop 3% -o resumed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,15 @@ def test_import_edgedl_loads_next_to_nothing() -> None:
 def test_running_an_onnx_file_loads_neither_torch_nor_onnx(digits_onnx: Artifact) -> None:
     statement = f"import edgedl; s = edgedl.load({str(digits_onnx.path)!r}); s.run(edgedl.Artifact.open({str(digits_onnx.path)!r}).golden()[0])"
     assert loaded_by(statement) & HEAVY == {"onnxruntime"}
+
+
+def test_an_engine_leaves_no_identifier_of_the_device(tmp_path: Path) -> None:
+    """ONNX Runtime writes one beside what it is going to send."""
+    code = "import edgedl; edgedl.load('edgedl/models/sum.onnx').close()"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_public_surface() -> None:

@@ -18,13 +18,15 @@ from edgedl import registry
 from edgedl.errors import GateFailed, InvalidInput, UnknownName
 from edgedl.program import program_of
 from edgedl.pruning import sparse, staircase
+from edgedl.pruning.cutting import Cutting, over_all
 from edgedl.pruning.graph import graph_of
 from edgedl.pruning.importance import scores
 from edgedl.pruning.outcome import Layer, Options
+from edgedl.pruning.plan import Attribute, Cut, Plan
 from edgedl.pruning.recovery import Recovery, taught_by, zeros_kept
 from edgedl.pruning.run import check
 from edgedl.pruning.search import Target, smallest
-from edgedl.pruning.sensitivity import SHARES, sensitivities
+from edgedl.pruning.sensitivity import NOT_FINITE, SHARES, Sensitivity, sensitivities
 from edgedl.pruning.staircase import ALIGNMENTS, COUNTS, Staircase, Step
 from edgedl.pruning.workshop import Workshop
 from edgedl.task import Score, Task
@@ -305,6 +307,21 @@ def test_work_is_kept_for_the_same_call_and_no_other(tmp_path: Path) -> None:
     assert Workshop.at(tmp_path, "two", True).kept("layer", Layer, lambda: Layer("b", 1, 1)) == Layer("b", 1, 1)
     shop.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_cuts_are_told_as_one() -> None:
+    first = Cutting(Plan("a"), (Layer("0", 8, 6), Layer("1", 4, 4)), (), {}, 2)
+    second = Cutting(Plan("b"), (Layer("0", 6, 4),), (), {}, 1)
+    told = over_all([first, second])
+    assert (told.layers, told.alignment) == ((Layer("0", 8, 4), Layer("1", 4, 4)), 1)
+
+
+def test_a_cut_is_read_back_as_it_was(tmp_path: Path) -> None:
+    plan = Plan("58-0f", cuts=(Cut("0", "out", (0, 2)),), attributes=(Attribute("", "heads", 3),))
+    cut = Cutting(plan, (Layer("0", 4, 2),), (Sensitivity("0", 4, (0.1, 0.5, NOT_FINITE)),), {"1": "why"}, 8)
+    shop = Workshop.at(tmp_path, "one", False)
+    assert shop.kept("cut1", Cutting, lambda: cut) == cut
+    assert shop.kept("cut1", Cutting, lambda: None) == cut  # type: ignore[arg-type, return-value]
 
 
 # ---- the staircase ----
