@@ -11,6 +11,7 @@ from edgedl import Artifact, TaskReference, datasets
 from edgedl.datasets import Dataset
 from edgedl.zoo._cells_data import BCCD
 from edgedl.zoo._mnist_data import MNIST
+from edgedl.zoo._multi30k_data import MULTI30K
 from edgedl.zoo._names_data import NAMES
 from edgedl.zoo._speech_data import SPOKEN
 
@@ -30,6 +31,16 @@ TASKS = [
     ("anomaly", None, 0.95, "w8a8", "w8a8"),
     ("transformer", None, 0.95, "w8a8-dynamic", "w8a8-dynamic"),
     ("medical", None, 0.94, "w8a8", "w8a8"),
+    ("answers", None, 0.95, "w8", "w8"),
+    (
+        "captioner",
+        BCCD,
+        0.5,
+        None,
+        None,
+    ),  # its encoder sums over the picture, which 8 bits do not carry within the gate
+    ("translation", MULTI30K, 0.18, "w8a8-dynamic", "w8a8-dynamic"),
+    ("summarisation", MULTI30K, 0.38, "w8", "w8"),
 ]
 
 
@@ -50,7 +61,8 @@ def test_the_whole_way(
             continue
         quantized = edgedl.quantize(artifact, scheme, task=reference, allow_slower=True)
         assert score_of(quantized) >= least - 0.01
-        assert quantized.path.stat().st_size < artifact.path.stat().st_size
+        assert quantized.manifest and artifact.manifest
+        assert quantized.manifest.size < artifact.manifest.size
 
 
 def score_of(artifact: Artifact) -> float:
