@@ -212,6 +212,11 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
         raise InvalidInput(
             f"{source.path} was made from {reference.text!r}, which cannot be had: {error}; give it with --task"
         ) from error
+    if reference.weights and not Path(reference.weights).exists():
+        raise InvalidInput(
+            f"the weights that {source.path} was exported from are not here ({reference.weights}): "
+            "put that file beside the model file"
+        )
     if provenance["weights_sha256"] != told.get("weights_sha256"):
         raise InvalidInput(f"{reference.weights} has changed since {source.path} was exported from it: export it again")
     return resolved

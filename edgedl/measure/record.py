@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgedl import strict_json
 from edgedl.errors import InvalidInput
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
@@ -240,12 +241,7 @@ class BenchmarkRecord:
     @classmethod
     def from_json(cls, text: str, source: str) -> BenchmarkRecord:
         """InvalidInput, naming `source`, if the text is not a record of this schema version."""
-        data = _parse(text, source)
-        if data.get("kind") != KIND:
-            raise InvalidInput(f"{source} is not a benchmark record (kind {data.get('kind')!r}, expected {KIND!r})")
-        if data.get("schema_version") != SCHEMA_VERSION:
-            version = data.get("schema_version")
-            raise InvalidInput(f"{source} has schema version {version!r}, expected {SCHEMA_VERSION}: measure again")
+        data = strict_json.document(text, source, "benchmark record", KIND, SCHEMA_VERSION, ": measure again")
         try:
             return decode(cls, data, "record")
         except InvalidInput as error:
@@ -258,16 +254,6 @@ class BenchmarkRecord:
             return cls.from_json(path.read_text(errors="replace"), str(path))
         except OSError as error:
             raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
-
-
-def _parse(text: str, source: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{source} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InvalidInput(f"{source} is not a benchmark record (a {type(data).__name__}, expected kind {KIND!r})")
-    return data
 
 
 def _check_whole(subject: Measured, plan: Plan) -> None:

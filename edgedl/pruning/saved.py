@@ -12,8 +12,9 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgedl import strict_json
 from edgedl.errors import InvalidInput
 from edgedl.files import publish, sha256, staging
 from edgedl.measure.codec import decode
@@ -62,25 +63,11 @@ def from_json(text: str, source: str) -> Plan:
     """InvalidInput, naming `source`, if the text is not a plan of this schema version."""
     from edgedl.pruning.plan import Plan
 
-    data = _parsed(text, source)
-    if data.get("kind") != KIND:
-        raise InvalidInput(f"{source} is not a pruning plan (kind {data.get('kind')!r}, expected {KIND!r})")
-    if data.get("schema_version") != SCHEMA_VERSION:
-        raise InvalidInput(f"{source} has schema version {data.get('schema_version')!r}, expected {SCHEMA_VERSION}")
+    data = strict_json.document(text, source, "pruning plan", KIND, SCHEMA_VERSION)
     try:
         return decode(Plan, data.get("plan"), "plan")
     except InvalidInput as error:
         raise InvalidInput(f"{source} is not a whole pruning plan: {error}") from error
-
-
-def _parsed(text: str, source: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{source} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InvalidInput(f"{source} is not a pruning plan (a {type(data).__name__}, expected kind {KIND!r})")
-    return data
 
 
 def load_into(module: nn.Module, folder: Path) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -101,7 +102,9 @@ def test_the_marks_of_both_ends_are_the_same() -> None:
 
 
 def test_a_mark_does_nothing_here() -> None:
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
     counting.mark(counting.START)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == priority
 
 
 # name of the instruction -> its word, as GNU as 2.40 encodes it, and the class it belongs to
