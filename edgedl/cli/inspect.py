@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgedl.cli import options, output
+from edgedl.sizes import size
 
 if TYPE_CHECKING:
     from edgedl.artifact import Artifact
@@ -64,10 +65,10 @@ def _group_lines(artifact: Artifact) -> list[str]:
     assert artifact.manifest and artifact.group
     group, loop, members = artifact.group, artifact.group.loop, artifact.members()
     return [
-        f"{artifact.path}  {output.size(artifact.size)}  {artifact.format}, {loop.kind} of {len(members)} files",
+        f"{artifact.path}  {size(artifact.size)}  {artifact.format}, {loop.kind} of {len(members)} files",
         *(f"input       {spec}" for spec in artifact.manifest.inputs),
         *(f"output      {spec}" for spec in artifact.manifest.outputs),
-        *(f"{name:12}{member.path.name}  {output.size(member.size)}" for name, member in members.items()),
+        *(f"{name:12}{member.path.name}  {size(member.size)}" for name, member in members.items()),
         f"loop        begin {loop.begin}, end {loop.end}, at most {loop.length} tokens, beam {loop.beam}",
         f"token       {loop.token} in, chosen by {loop.logits}",
         *(f"feeds       {name} from {source}" for name, source in loop.feeds.items()),
@@ -82,7 +83,7 @@ def _lines(artifact: Artifact, description: Description) -> list[str]:
     operators = sorted(description.operators.items(), key=lambda item: (-item[1], item[0]))
     macs = "unknown" if description.macs is None else f"{description.macs:,} (at the written shapes, dynamic axes as 1)"
     return [
-        f"{artifact.path}  {output.size(artifact.path.stat().st_size)}  {artifact.format}" + _opset(description),
+        f"{artifact.path}  {size(artifact.path.stat().st_size)}  {artifact.format}" + _opset(description),
         *(f"input       {spec}" for spec in description.inputs),
         *(f"output      {spec}" for spec in description.outputs),
         f"parameters  {description.parameters:,}",
@@ -100,11 +101,11 @@ def _bytes(artifact: Artifact, description: Description) -> Iterator[str]:
 
     stored = sorted(description.bytes_by_dtype.items(), key=lambda item: -item[1])
     rest = artifact.path.stat().st_size - sum(description.bytes_by_dtype.values())
-    graph = f"the graph {output.size(max(rest, 0))}"
-    yield "bytes       " + ", ".join([*(f"{dtype} {output.size(count)}" for dtype, count in stored), graph])
+    graph = f"the graph {size(max(rest, 0))}"
+    yield "bytes       " + ", ".join([*(f"{dtype} {size(count)}" for dtype, count in stored), graph])
     for name in dict.fromkeys(line.operator for line in description.ledger):
         lines = [line for line in description.ledger if line.operator == name]
-        yield f"  {name:20}" + ", ".join(f"{line.dtype} {output.size(line.count)}" for line in lines)
+        yield f"  {name:20}" + ", ".join(f"{line.dtype} {size(line.count)}" for line in lines)
     if sentence := left_wide(description):
         yield f"left wide   {sentence}"
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import click
 
 from edgedl import datasets
 from edgedl.reference import TaskReference
+from edgedl.sizes import parse_size
 
 Function = Callable[..., Any]
 
@@ -109,8 +108,7 @@ def byte_count(text: str | None) -> float | None:
     """`200kB`, `1.5MB`, `64KiB` or a number of bytes."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(i?)B?", text, re.IGNORECASE)
-    if not match:
+    size = parse_size(text)
+    if size is None:
         raise click.BadParameter(f"{text!r} is not a number of bytes, such as 200kB, 1.5MB or 64KiB")
-    base = 1024.0 if match[3] else 1000.0
-    return float(match[1]) * math.pow(base, ("", "k", "m", "g").index(match[2].lower()))
+    return size

@@ -12,6 +12,7 @@ import click
 
 from edgedl import strict_json
 from edgedl.artifact import Artifact
+from edgedl.sizes import size
 from edgedl.task import Progress
 
 
@@ -42,15 +43,6 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 def artifact_json(artifact: Artifact) -> dict[str, Any]:
     return {"path": str(artifact.path), "manifest": asdict(artifact.manifest) if artifact.manifest else None}
-
-
-def size(count: float) -> str:
-    """Bytes as people read them: decimal units."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
 
 
 def proven_line(artifact: Artifact) -> str:

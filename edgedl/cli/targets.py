@@ -31,4 +31,8 @@ def command(as_json: bool) -> None:
 
 
 def _told(state: str, detail: str) -> str:
-    return {"ready": "ready", "set-up": f"needs set-up: {detail}", "impossible": f"not possible here: {detail}"}[state]
+    return {
+        "ready": f"ready ({detail})" if detail else "ready",
+        "set-up": f"needs set-up: {detail}",
+        "impossible": f"not possible here: {detail}",
+    }[state]

@@ -6,6 +6,7 @@ import click
 
 from edgedl.cli import options, output
 from edgedl.reference import TaskReference
+from edgedl.sizes import size
 
 DEVICES, PRECISIONS, STRATEGIES = ("auto", "cpu", "cuda"), ("32", "16-mixed", "bf16-mixed"), ("auto", "ddp")
 
@@ -74,5 +75,5 @@ def command(
             }
         )  # fmt: skip
         return
-    click.echo(f"{path}  {output.size(path.stat().st_size)}")
+    click.echo(f"{path}  {size(path.stat().st_size)}")
     click.echo(f"{sentence(record)}; {path.with_suffix('.training.html')}")

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,11 @@ def measure(
     before, began = environment(), time.perf_counter_ns()
     kind = ColdRunner if plan.mode == "cold" else Runner
     with contextlib.ExitStack() as stack:
-        runners = [kind(subject, feeds_of, plan, stack, place, describe(subject), began) for subject in subjects]
+        described = [replace(describe(subject), target=place.name) for subject in subjects]
+        runners = [
+            kind(subject, feeds_of, plan, stack, place, found, began)
+            for subject, found in zip(subjects, described, strict=True)
+        ]
         joules = Joules(subjects[0].device if subjects else "cpu", place is HERE)
         for done, step in enumerate(_steps(runners, plan, joules, journal), start=1):
             step()

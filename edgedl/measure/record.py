@@ -161,7 +161,7 @@ class Measured:
     starts: of the mode `cold`. profile: what its operators take. doubts: what could not be found, and why.
     rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
     target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
-    notes: sentences that belong to the figures.
+    notes: sentences that belong to the figures. quota: the share of its processors' time that the target allows.
     """
 
     label: str
@@ -192,6 +192,7 @@ class Measured:
     figures: tuple[Figure, ...] = ()
     parity: HostParity | None = None
     notes: tuple[str, ...] = ()
+    quota: float = 1.0
 
     @property
     def peak_bytes(self) -> int | None:

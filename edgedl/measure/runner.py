@@ -122,7 +122,7 @@ class Runner:
     def told(self, session: IsolatedSession) -> None:
         """Keep what loading told."""
         seconds = {"import_seconds": session.import_seconds, "load_seconds": session.load_seconds}
-        self.found(engine=session.engine, device=session.device, target=self.place.name, **seconds)
+        self.found(engine=session.engine, device=session.device, **seconds)
         if self.place is not HERE and self.measured.machine is None:
             self.found(machine=machine_of(session))
 

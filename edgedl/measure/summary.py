@@ -180,9 +180,11 @@ def _warning(subject: Measured, summary: Summary | None) -> str:
     if not summary:
         return ""
     busy = f"{subject.label}: the machine was too busy"
-    if subject.threads == 1 and summary.busy < LEAST_BUSY and not subject.starts:  # a start waits for the disk
+    if (
+        subject.threads == 1 and summary.busy < LEAST_BUSY * subject.quota and not subject.starts
+    ):  # a start waits for the disk
         return f"{busy}: it ran in only {summary.busy:.0%} of the time, believe its CPU time only"
-    if summary.noise > MOST_NOISE:
+    if summary.noise > MOST_NOISE and subject.quota == 1:
         return f"{busy} to believe small differences: its rounds differ by {summary.noise:.0%}"
     return ""
 

@@ -18,7 +18,7 @@ Watch = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Status:
-    """state: `ready`, `set-up` (detail is the command that sets it up) or `impossible` (detail is the reason)."""
+    """state: `ready` (detail: what is to be known of it), `set-up` (the command that does it) or `impossible` (the reason)."""
 
     state: Literal["ready", "set-up", "impossible"]
     detail: str = ""
