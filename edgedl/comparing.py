@@ -14,6 +14,7 @@ from edgedl import calibration as sources
 from edgedl import registry
 from edgedl.artifact import Artifact, golden_path
 from edgedl.batching import fixed_batch, take_rows
+from edgedl.comparison import Comparison, Layer
 from edgedl.delivery import Reference
 from edgedl.errors import EdgedlError, InvalidInput
 from edgedl.exporting import Subject, torch_reference
@@ -34,43 +35,6 @@ Tensors = Callable[[Feeds], list[Tensor]]
 """What a side computes on the way, from task inputs, in the same order each time."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One tensor on both sides.
-
-    line: the user's line that made it. shape: as the first side has it. sqnr_db: 10 log10(sum of a^2 / sum of (a - b)^2) in
-    decibels, infinite where they are equal, NaN where one is not finite. cosine: of the two as vectors.
-    """
-
-    name: str
-    other: str
-    line: str | None
-    shape: tuple[int, ...]
-    sqnr_db: float
-    cosine: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """layers: in the order of computation. unmatched: tensors of `a` for which `b` has none (fused away, or left out).
-
-    inputs: what they ran on: `given`, `calibration`, `example`, `golden` or `seeded`. runs: how many. without_lines: why no
-    source line is known, or empty.
-    """
-
-    a: str
-    b: str
-    inputs: str
-    runs: int
-    layers: tuple[Layer, ...]
-    unmatched: tuple[str, ...]
-    without_lines: str = ""
-
-    @property
-    def worst_first(self) -> tuple[Layer, ...]:
-        return tuple(sorted(self.layers, key=lambda layer: -math.inf if math.isnan(layer.sqnr_db) else layer.sqnr_db))
-
-
 @dataclass
 class _Sums:
     """What is added up of one pair over all runs."""
@@ -79,11 +43,14 @@ class _Sums:
     theirs: float = 0.0
     product: float = 0.0
     noise: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
 
     def add(self, ours: Array, theirs: Array) -> None:
         a, b = ours.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
         self.ours, self.theirs = self.ours + float(a @ a), self.theirs + float(b @ b)
         self.product, self.noise = self.product + float(a @ b), self.noise + float((a - b) @ (a - b))
+        self.low, self.high = np.min(a, initial=self.low), np.max(a, initial=self.high)
 
     @property
     def sqnr_db(self) -> float:
@@ -220,7 +187,10 @@ def _layers(
         for total, view, (i, j) in zip(sums, views, pairs, strict=True):
             total.add(layouts(left[i].value)[view], right[j].value)
     layers = (
-        Layer(first[i].name, other[j].name, lines.get(i), first[i].value.shape, total.sqnr_db, total.cosine)
+        Layer(
+            *(first[i].name, other[j].name, lines.get(i), first[i].value.shape),
+            *(total.sqnr_db, total.cosine, float(total.low), float(total.high)),
+        )
         for total, (i, j) in zip(sums, pairs, strict=True)
     )
     paired = {i for i, _ in pairs}

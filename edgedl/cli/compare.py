@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,9 @@ from edgedl.errors import InvalidInput
 from edgedl.reference import TaskReference
 
 if TYPE_CHECKING:
-    from edgedl.comparing import Comparison
+    from edgedl.comparison import Comparison
 
-SUFFIXES = (".html", ".svg")
+SUFFIXES = (".html", ".svg", ".json")
 
 
 @click.command("compare")
@@ -28,7 +27,7 @@ SUFFIXES = (".html", ".svg")
 @options.data
 @click.option("--calibration", metavar="SRC", help="Inputs to run on: .npz, .npy, a folder of them, or a task.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Tensors shown, worst first.")
-@click.option("-o", "--output", "drawn", metavar="FILE", help="Draw all tensors into this .html or .svg.")
+@click.option("-o", "--output", "drawn", metavar="FILE", help="Write all tensors to this .html, .svg or .json.")
 @options.force
 @options.as_json
 def command(
@@ -43,6 +42,7 @@ def command(
     Examples:
       edgedl compare out/digits.onnx out/digits.w8a8.onnx
       edgedl compare torch out/digits.w8a8.tflite -o layers.html
+      edgedl compare torch out/digits.w8a8.onnx -o out/digits.layers.json      which edgedl report out shows
       edgedl compare net.py:task model.onnx --weights net.safetensors --json
     """
     from edgedl.comparing import compare
@@ -57,9 +57,10 @@ def command(
     with output.working():
         found = compare(*sides, task=original, calibration=calibration)
     if drawn:
-        write_atomic(Path(drawn), render(found, Path(drawn).suffix).encode())
+        text = found.to_json() if drawn.endswith(".json") else render(found, Path(drawn).suffix)
+        write_atomic(Path(drawn), text.encode())
     if as_json:
-        output.print_json({**asdict(found), "layers": [asdict(layer) for layer in found.worst_first]})
+        click.echo(found.to_json(), nl=False)
         return
     _show(found, top, drawn)
 
@@ -68,7 +69,7 @@ def _check(path: Path, force: bool) -> None:
     from edgedl.files import refuse_existing
 
     if path.suffix not in SUFFIXES:
-        raise InvalidInput(f"-o {path}: expected a file that ends in {' or '.join(SUFFIXES)}")
+        raise InvalidInput(f"-o {path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if not force:
         refuse_existing(path)
 

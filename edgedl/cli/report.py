@@ -24,9 +24,10 @@ SUFFIXES = {"html": ".html", "markdown": ".md", "csv": ".csv"}
 @click.option("--max-drop", type=click.FloatRange(0), default=0.01, show_default=True, help="Loss of score allowed.")
 @shared.force
 def command(sources: tuple[Path, ...], output: str | None, fmt: str | None, max_drop: float, force: bool) -> None:
-    """Write one self-contained page: verdict, table and plots.
+    """Write one self-contained page: verdict, tables and plots.
 
-    SOURCE is a record of `edgedl benchmark -o`, a model file, or a folder that holds them.
+    SOURCE is a record of `edgedl benchmark -o`, a comparison of `edgedl compare -o NAME.json`, a model file, or a
+    folder that holds them.
     """
     from edgedl.files import refuse_existing, write_atomic
     from edgedl.report import build, render
@@ -38,7 +39,7 @@ def command(sources: tuple[Path, ...], output: str | None, fmt: str | None, max_
     if output != "-" and not force:
         refuse_existing(path)
     found = collect(sources)
-    report = build(found.artifacts, found.record, max_drop)
+    report = build(found.artifacts, found.record, max_drop, layers=found.layers)
     text = render(report, fmt)
     if output == "-":
         click.echo(text, nl=False)

@@ -58,7 +58,7 @@ def summarize(subject: Measured) -> Summary:
         busy=sum(r.cpu_seconds for r in subject.rounds) * 1e9 / float(pooled.sum(dtype=np.float64)),
         preemptions=sum(r.preemptions for r in subject.rounds),
         visible=_visible(round_medians(subject)),
-        per_second=_inverse(statistics.ratio(round_periods(subject), np.full(len(subject.rounds), 1e9))),
+        per_second=inverse(statistics.ratio(round_periods(subject), np.full(len(subject.rounds), 1e9))),
     )
 
 
@@ -125,7 +125,7 @@ def verdict(subject: Measured, baseline: Measured, mode: str = "latency") -> str
     if is_faster(gain):
         return f"{subject.label} is {times(gain)} faster than {baseline.label} ({between(gain)})"
     if is_slower(gain):
-        loss = _inverse(gain)
+        loss = inverse(gain)
         return f"{subject.label} is {times(loss)} slower than {baseline.label} ({between(loss)})"
     return f"no difference could be seen between {subject.label} and {baseline.label} ({visible(gain)})"
 
@@ -195,7 +195,7 @@ def _places(gain: Estimate) -> int:
     return 2 if gain.value < 10 else 1
 
 
-def _inverse(estimate: Estimate) -> Estimate:
+def inverse(estimate: Estimate) -> Estimate:
     return Estimate(1 / estimate.value, 1 / estimate.high, 1 / estimate.low)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgedl.artifact import Artifact
+from edgedl.comparison import Comparison
 from edgedl.errors import InvalidInput
-from edgedl.measure import BenchmarkRecord, verdict, warnings
+from edgedl.measure import BenchmarkRecord, Measured, verdict, warnings
+from edgedl.report.matrix import Line, matrix
 from edgedl.report.rows import Row, join
 from edgedl.report.verdict import MAX_DROP, Choice, choose
 
 
 @dataclass(frozen=True)
 class Report:
-    """rows: see Row. comparisons: each measured subject against the first. warnings: what makes figures doubtful."""
+    """rows: see Row. comparisons: each measured subject against the first. warnings: what makes figures doubtful.
+
+    layers: comparisons of two models, tensor by tensor. matrix: each measured subject against every other one.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -23,17 +29,30 @@ class Report:
     warnings: tuple[str, ...]
     record: BenchmarkRecord | None
     max_drop: float
+    layers: tuple[Comparison, ...] = ()
+
+    @functools.cached_property
+    def matrix(self) -> tuple[Line, ...]:
+        return matrix(self.record)
+
+    @property
+    def profiled(self) -> tuple[tuple[Measured, float | None], ...]:
+        """The subjects of which a profile was taken, each with its median in nanoseconds."""
+        pairs = zip(self.record.subjects, self.record.summaries, strict=True) if self.record else ()
+        return tuple((subject, found.median_ns.value if found else None) for subject, found in pairs if subject.profile)
 
 
 def build(
-    artifacts: Sequence[Artifact], record: BenchmarkRecord | None, max_drop: float = MAX_DROP, title: str = ""
-) -> Report:
+    artifacts: Sequence[Artifact], record: BenchmarkRecord | None, max_drop: float = MAX_DROP, title: str = "",
+    layers: Sequence[Comparison] = (),
+) -> Report:  # fmt: skip
     """InvalidInput where there is nothing to report, or a file has changed since it was measured."""
     rows = join(artifacts, record)
     if not rows:
         raise InvalidInput("nothing to report: give artifacts, a folder of them, or a benchmark record")
     doubts = (*(warnings(record) if record else ()), *_failures(rows))
-    return Report(title or _title(rows), rows, choose(rows, max_drop), comparisons(record), doubts, record, max_drop)
+    chosen, compared = choose(rows, max_drop), comparisons(record)
+    return Report(title or _title(rows), rows, chosen, compared, doubts, record, max_drop, tuple(layers))
 
 
 def comparisons(record: BenchmarkRecord | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The four plots of a report. Each is a list of rows or points drawn on one scale.
+"""Plots of a report that are a list of rows drawn on one scale.
 
 They are 420 units wide, so that they can be read on a phone."""
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgedl.measure.summary import arrays
 from edgedl.report import svg, units
-from edgedl.report.labels import Box, place
+from edgedl.report.quantities import quantities, told
 from edgedl.report.rows import Row
 
 WIDTH, LEFT, RIGHT, STEP = 420.0, 10.0, 410.0, 44.0
@@ -36,14 +36,15 @@ def latency(rows: Sequence[Row], palette: Palette) -> str:
     timed = [row for row in rows if row.summary]
     if not timed:
         return ""
+    known = quantities(rows)
     ends = [end for row in timed if row.median for end in (row.median.low, row.median.high)]
-    scale = _time_scale(ends)
+    scale = value_scale(ends)
 
     def draw(row: Row, y: float) -> str:
         assert row.median
-        words, kind = units.spread(row.median), f"w{palette.place(row) % svg.COLOURS}"
+        kind = f"w{palette.place(row) % svg.COLOURS}"
         whisker = svg.line(scale(row.median.low), y, scale(row.median.high), y, kind)
-        return whisker + svg.mark(scale(row.median.value), y, palette.place(row), f"{row.title}: {words}")
+        return whisker + svg.mark(scale(row.median.value), y, palette.place(row), told(row, known))
 
     return _rows("Median latency", timed, draw, scale, "median wall time per run, with 95 % interval", _median_words)
 
@@ -55,8 +56,8 @@ def distributions(rows: Sequence[Row], palette: Palette) -> str:
         return ""
     pooled = [np.sort(np.concatenate(arrays(row.measured))) for row in timed if row.measured]
     curves = {id(row): samples for row, samples in zip(timed, pooled, strict=True)}
-    scale = _time_scale([float(np.quantile(s, share)) for s in pooled for share in (0.005, 0.995)])
-    draw = lambda row, y: _curve(curves[id(row)], scale, y, palette.place(row))  # noqa: E731
+    scale = value_scale([float(np.quantile(s, share)) for s in pooled for share in (0.005, 0.995)])
+    draw = lambda row, y: svg.told(_percentiles(row), _curve(curves[id(row)], scale, y, palette.place(row)))  # noqa: E731
     title = "wall time per run; height: share of runs that took no longer"
     return _rows("Latency distributions", timed, draw, scale, title, _tail_words, step=62)
 
@@ -67,46 +68,10 @@ def sizes(rows: Sequence[Row]) -> str:
     if not files:
         return ""
     scale = svg.Scale(0, max(row.size or 0 for row in files) * 1.02, LEFT, RIGHT)
-    draw = lambda row, y: svg.bar(LEFT, y - 6, scale(row.size) - LEFT, 12, "size")  # noqa: E731
+    draw = lambda row, y: svg.told(  # noqa: E731
+        f"{row.name}: {row.size:,} bytes", svg.bar(LEFT, y - 6, scale(row.size) - LEFT, 12, "size")
+    )
     return _rows("File sizes", files, draw, scale, "size of the model file", _size_words, units.size, str_name)
-
-
-def pareto(rows: Sequence[Row], palette: Palette) -> str:
-    """Score against latency: up and to the left is better."""
-    both = [row for row in rows if row.median and row.score is not None]
-    if not both:
-        return ""
-    top, bottom, left = 34.0, max(220.0, 60 + 22.0 * len(both)), 58.0
-    across = _time_scale([row.median.value for row in both if row.median], left, RIGHT - 6, 1.35)
-    scores = [row.score or 0.0 for row in both]
-    room = max((max(scores) - min(scores)) * 0.25, 0.002)
-    up = svg.Scale(min(scores) - room, max(scores) + room, bottom, top)
-    name = next(row.evidence.score_name for row in both if row.evidence) or "score"
-    places = 4 if up.high - up.low < 0.02 else 3
-    axes = svg.axis_left(up, left, f"{name} (higher is better)", lambda v: units.number(v, places), RIGHT)
-    axes += svg.axis_below(across, bottom, "median wall time per run (left is faster)", units.tick, top)
-    body = axes + _points(both, across, up, palette, Box(left + 4, top, RIGHT + 12, bottom))
-    return svg.figure(WIDTH, bottom + 42, f"{name} against latency", body)
-
-
-def _points(rows: Sequence[Row], across: svg.Scale, up: svg.Scale, palette: Palette, bounds: Box) -> str:
-    points = [(across(row.median.value if row.median else 0), up(row.score or 0)) for row in rows]
-    texts = [units.cut(_short_name(row), 26) for row in rows]
-    boxes = place(points, texts, bounds)
-    parts = [_leader(point, box) for point, box in zip(points, boxes, strict=True)]
-    for row, (x, y) in zip(rows, points, strict=True):
-        parts.append(
-            svg.mark(x, y, palette.place(row), f"{row.title}: {units.number(row.score)}, {_median_words(row)}")
-        )
-    parts += [svg.text(box.left + 1, box.bottom - 3, words, "label") for box, words in zip(boxes, texts, strict=True)]
-    return "".join(parts)
-
-
-def _leader(point: tuple[float, float], box: Box) -> str:
-    """A line from a point to a label that does not stand right beside it."""
-    x, y = point
-    near = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
-    return svg.line(x, y, *near, "leader") if abs(near[0] - x) + abs(near[1] - y) > 10 else ""
 
 
 def _rows(
@@ -144,12 +109,12 @@ def _curve(samples: np.ndarray, scale: svg.Scale, y: float, place: int) -> str:
     return base + tick + svg.path(points, f"w{place % svg.COLOURS} curve")
 
 
-def _time_scale(
+def value_scale(
     values: Sequence[float], start: float = LEFT + 8, end: float = RIGHT - 8, margin: float = 1.08
 ) -> svg.Scale:
     """Logarithmic where the values span more than a factor of three, else linear and not from zero."""
     low, high = min(values), max(values)
-    if high > 3 * low:
+    if high > 3 * low > 0:
         return svg.Scale(low / margin, high * margin, start, end, log=True)
     room = max((high - low) * (margin - 1), low * 0.02)
     return svg.Scale(max(low - room, 0.0), high + room, start, end)
@@ -171,6 +136,8 @@ def _size_words(row: Row) -> str:
     return units.size(row.size)
 
 
-def _short_name(row: Row) -> str:
-    threads = f", {row.threads} thr." if (row.threads or 1) > 1 else ""
-    return f"{row.name}{threads}"
+def _percentiles(row: Row) -> str:
+    """All that may be given, and from which number of runs on the others may."""
+    found = row.summary.percentiles if row.summary else ()
+    each = (f"p{100 * p.level:.3g} {units.duration(p.value) if p.value else f'needs {p.needed} runs'}" for p in found)
+    return f"{row.title}: {', '.join(each)}"

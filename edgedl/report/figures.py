@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edgedl.measure import BenchmarkRecord, Figure, HostParity, Measured
 from edgedl.report import units
@@ -13,9 +13,13 @@ from edgedl.report.table import printable, render
 def figures_table(record: BenchmarkRecord) -> str:
     """The figures of all subjects; "" where there are none."""
     told = [subject for subject in record.subjects if subject.figures]
+    return render(figure_columns(told), told) if told else ""
+
+
+def figure_columns(told: Sequence[Measured]) -> tuple[Column[Measured], ...]:
+    """One for each figure that any of the subjects has."""
     named = dict.fromkeys(figure.name for subject in told for figure in subject.figures)
-    columns = (*_SUBJECT, *map(_column, named), _HOW)
-    return render(columns, told) if told else ""
+    return (*_SUBJECT, *map(_column, named), _HOW)
 
 
 def figure_sentences(record: BenchmarkRecord) -> tuple[str, ...]:

@@ -3,72 +3,65 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from importlib.resources import files
-from typing import TypeVar
+from itertools import count
 
-from edgedl.report import charts, svg
+from edgedl.report import charts, layers, operators, svg
 from edgedl.report.build import Report
 from edgedl.report.charts import Palette
-from edgedl.report.columns import Column, report_columns
+from edgedl.report.columns import report_columns
 from edgedl.report.drift import drift
+from edgedl.report.figures import basis_sentences, figure_columns, figure_sentences
+from edgedl.report.markup import download, drawn, facts, folded, page, sentences, table
+from edgedl.report.matrix import columns as matrix_columns
 from edgedl.report.method import environment_facts, method
-from edgedl.report.rows import Row
+from edgedl.report.tradeoffs import Tradeoff, tradeoffs
 
-T = TypeVar("T")
-# Nothing may be fetched, whatever a label smuggles in.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+SHORT = 40
+"""Tables of up to so many lines are unfolded."""
 
 
 def render(report: Report) -> str:
     """The whole page."""
-    title = html.escape(report.title)
-    return page(report.title, f"<h1>{title}</h1>{_body(report)}", _raw(report))
-
-
-def page(title: str, body: str, after: str = "") -> str:
-    """`body` in the middle of a page that loads nothing; `after` stands below it."""
-    style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{html.escape(title)}: edgedl report</title><style>{style}</style></head><body><main>"
-        f"{body}</main>{after}<script>{script}</script></body></html>\n"
-    )
-
-
-def facts(pairs: Sequence[tuple[str, str]]) -> str:
-    """(what, value) as a list of definitions."""
-    listed = "".join(f"<div><dt>{html.escape(n)}</dt><dd>{html.escape(v)}</dd></div>" for n, v in pairs)
-    return f"<dl>{listed}</dl>"
-
-
-def _body(report: Report) -> str:
     palette = Palette.of(report.rows)
-    return "".join(
+    body = "".join(
         [
+            f"<h1>{html.escape(report.title)}</h1>",
             f'<p class="verdict">{html.escape(report.choice.sentence)}</p>',
             sentences("", report.warnings, "warnings"),
             table(report_columns(report.rows), report.rows, report.choice.row),
             _legend(palette),
-            _charts(report.rows, palette),
-            sentences("Compared", report.comparisons),
+            _charts(report, palette),
+            _compared(report),
+            _figures(report),
+            _operators(report),
+            _layers(report),
             _facts(report),
         ]
     )
+    return page(report.title, body, _raw(report))
 
 
-def _charts(rows: tuple[Row, ...], palette: Palette) -> str:
-    drawn = (
+def _charts(report: Report, palette: Palette) -> str:
+    rows = report.rows
+    plots = (
         ("Median latency", charts.latency(rows, palette)),
-        ("Score against latency", charts.pareto(rows, palette)),
-        ("Latency distributions", charts.distributions(rows, palette)),
+        ("Trade-offs", _choice(tradeoffs(rows, palette))),
+        ("Latency distributions (ECDF)", charts.distributions(rows, palette)),
         ("File sizes", charts.sizes(rows)),
         ("Drift over the steps of a stream", drift(rows)),
     )
-    figures = (f"<figure><figcaption>{title}</figcaption>{drawing}</figure>" for title, drawing in drawn if drawing)
-    return f'<section class="charts">{"".join(figures)}</section>'
+    return f'<section class="charts">{"".join(drawn(title, plot) for title, plot in plots if plot)}</section>'
+
+
+def _choice(plots: tuple[Tradeoff, ...]) -> str:
+    """The first of the plots, and where there are more, a list to choose another one from."""
+    panes = "".join(
+        f'<div class="pane"{" hidden" * (number > 0)}>{plot.drawing}</div>' for number, plot in enumerate(plots)
+    )
+    options = "".join(f"<option>{html.escape(plot.title)}</option>" for plot in plots)
+    choice = f'<label class="axes">Axes <select autocomplete="off">{options}</select></label>' if len(plots) > 1 else ""
+    note = '<p class="note">The dashed line joins what nothing else beats in both.</p>'
+    return f"{choice}{panes}{note}" if plots else ""
 
 
 def _legend(palette: Palette) -> str:
@@ -80,36 +73,40 @@ def _legend(palette: Palette) -> str:
     return f'<ul class="legend">{"".join(entries)}</ul>' if palette.engines else ""
 
 
-def table(columns: Sequence[Column[T]], items: Sequence[T], chosen: T | None) -> str:
-    """One line for each item; the chosen one is marked."""
-    head = "".join(f'<th scope="col"{_kind(column)}>{_cell(column.title)}</th>' for column in columns)
-    body = "".join(_line(columns, item, item is chosen) for item in items)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _compared(report: Report) -> str:
+    each = table(matrix_columns(report.matrix), report.matrix, None) if report.matrix else ""
+    return f"{sentences('Compared', report.comparisons)}{each}"
 
 
-def _line(columns: Sequence[Column[T]], item: T, chosen: bool) -> str:
-    cells = [f"<td{_kind(column)}>{_cell(column.cell(item))}</td>" for column in columns]
-    badge = ' <span class="badge">ship this</span>' if chosen else ""
-    cells[0] = f'<th scope="row">{html.escape(columns[0].cell(item))}{badge}</th>'
-    return f"<tr{' class=chosen' if chosen else ''}>{''.join(cells)}</tr>"
-
-
-def _cell(words: str) -> str:
-    """An interval goes below its figure."""
-    figure, bracket, interval = words.partition(" [")
-    below = f"<br><small>[{html.escape(interval)}</small>" if bracket else ""
-    return html.escape(figure) + below
-
-
-def _kind(column: Column[T]) -> str:
-    return "" if column.words else ' class="number"'
-
-
-def sentences(title: str, sentences: Sequence[str], kind: str = "") -> str:
-    if not sentences:
+def _figures(report: Report) -> str:
+    """What the target told, and what that rests on."""
+    told = [subject for subject in report.record.subjects if subject.figures] if report.record else []
+    if not told or report.record is None:
         return ""
-    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
-    return (f"<h2>{title}</h2>" if title else "") + f'<ul class="{kind}">{items}</ul>'
+    said = (*figure_sentences(report.record), *basis_sentences(report.record))
+    return f"<h2>Figures of the target</h2>{table(figure_columns(told), told, None)}{sentences('', said)}"
+
+
+def _operators(report: Report) -> str:
+    """Of each profiled subject the bars, what bounds it, and the whole table on demand."""
+    parts = []
+    for subject, median in report.profiled:
+        assert subject.profile
+        bars = operators.drawing(subject.profile)
+        told = sentences("", operators.remarks(subject, median))
+        whole = table(operators.columns(subject.profile), operators.ordered(subject.profile), None)
+        parts.append(drawn(subject.label, f"{bars}{told}{folded('All operators', whole)}"))
+    return f'<h2>Operators</h2><section class="charts">{"".join(parts)}</section>' if parts else ""
+
+
+def _layers(report: Report) -> str:
+    """Of each comparison the bars in the order of computation, and the table."""
+    parts = []
+    for found in report.layers:
+        whole = folded("All tensors", table(layers.columns(), found.layers, None), len(found.layers) <= SHORT)
+        told = f'<p class="note">{html.escape(layers.headline(found))}</p>'
+        parts.append(drawn(f"{found.b} against {found.a}", f"{told}{layers.drawing(found.layers)}{whole}"))
+    return f'<h2>Layers</h2><section class="charts">{"".join(parts)}</section>' if parts else ""
 
 
 def _facts(report: Report) -> str:
@@ -120,9 +117,12 @@ def _facts(report: Report) -> str:
 
 
 def _raw(report: Report) -> str:
-    """The record inside a script of no executable type; `<` is escaped so that no text in it can end it."""
-    if report.record is None:
-        return ""
-    data = report.record.to_json().replace("<", "\\u003c")
-    link = '<p class="raw"><a id="download" href="#raw" download="record.json">Download the raw samples (JSON)</a></p>'
-    return f'{link}<script type="application/json" id="raw">{data}</script>'
+    """The documents that the page was made from."""
+    record = (
+        download("record.json", report.record.to_json(), "Download the raw samples (JSON)") if report.record else ""
+    )
+    compared = (
+        download(f"layers-{number}.json", found.to_json(), f"Download the layers of {found.b} (JSON)")
+        for number, found in zip(count(1), report.layers)
+    )
+    return record + "".join(compared)

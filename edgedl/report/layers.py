@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from edgedl.comparison import sqnr_word
 from edgedl.report import svg, units
 from edgedl.report.charts import LEFT, RIGHT, WIDTH
 from edgedl.report.columns import Column
-from edgedl.report.html import page, table
+from edgedl.report.markup import page, table
 
 if TYPE_CHECKING:
-    from edgedl.comparing import Comparison, Layer
+    from edgedl.comparison import Comparison, Layer
 
 STEP, TOP = 30.0, 6.0
 EXACT_DB = 140.0
@@ -27,8 +28,9 @@ def columns() -> tuple[Column[Layer], ...]:
         Column("tensor", lambda layer: short_name(layer.name), words=True),
         Column("SQNR dB", lambda layer: decibels(layer.sqnr_db)),
         Column("cosine", lambda layer: units.number(layer.cosine, 5)),
-        Column("shape", lambda layer: "x".join(map(str, layer.shape))),
-        Column("made at", lambda layer: layer.line or units.NONE, words=True),
+        Column("shape", shape),
+        Column("values", values),
+        Column("made at", lambda layer: units.cut(layer.line or units.NONE, LONGEST), words=True),
         Column("there", lambda layer: short_name(layer.other) if layer.other != layer.name else "same", words=True),
     )
 
@@ -38,10 +40,22 @@ def short_name(name: str) -> str:
     return units.cut(name.split(";")[0] or name, LONGEST)
 
 
+def shape(layer: Layer) -> str:
+    return "x".join(map(str, layer.shape)) or "scalar"
+
+
+def values(layer: Layer) -> str:
+    """The range of the first side: `-1.2 to 3.4`."""
+    return f"{layer.low:.3g} to {layer.high:.3g}"
+
+
+def _told(layer: Layer) -> str:
+    """The layer's line of the table, in words."""
+    return ", ".join(f"{column.title} {column.cell(layer)}" for column in columns())
+
+
 def decibels(value: float) -> str:
-    if math.isnan(value):
-        return "not finite"
-    return f"{value:.1f}" if math.isfinite(value) else "equal" if value > 0 else "all noise"
+    return f"{value:.1f}" if math.isfinite(value) else sqnr_word(value)
 
 
 def headline(comparison: Comparison) -> str:
@@ -61,9 +75,9 @@ def drawing(layers: Sequence[Layer]) -> str:
     body = svg.axis_below(scale, bottom, "SQNR in dB (longer is closer)", lambda v: f"{v:.0f}", 2)
     for number, layer in enumerate(layers):
         y = TOP + STEP * number
-        body += svg.text(LEFT, y + 12, short_name(layer.name), "label")
+        body += svg.text(LEFT, y + 12, units.cut(f"{short_name(layer.name)}  {shape(layer)}", LONGEST), "label")
         body += svg.text(RIGHT, y + 12, decibels(layer.sqnr_db), "figure", "end")
-        body += svg.bar(LEFT, y + 17, scale(_drawn(layer)) - LEFT, 7, "size")
+        body += svg.told(_told(layer), svg.bar(LEFT, y + 17, scale(_drawn(layer)) - LEFT, 7, "size"))
     return svg.figure(WIDTH, bottom + 42, "SQNR of each tensor", body)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from edgedl.report import layers, operators
 from edgedl.report.build import Report
 from edgedl.report.columns import Column, report_columns
+from edgedl.report.figures import basis_sentences, figure_columns, figure_sentences
+from edgedl.report.matrix import columns as matrix_columns
 from edgedl.report.method import environment_facts, method
 from edgedl.report.table import printable
 
@@ -15,17 +18,41 @@ _SPECIAL = "\\`*_{}[]<>#|~&"
 
 
 def render(report: Report) -> str:
-    """Verdict, table, comparisons, warnings, environment and method."""
+    """Verdict and table, warnings, comparisons, figures, operators, layers, environment and method."""
     parts = [
         f"# {escape(report.title)}",
         f"**{escape(report.choice.sentence)}**",
         markdown_table(report_columns(report.rows), report.rows),
     ]
-    parts += _section("Compared", report.comparisons) + _section("Warnings", report.warnings)
+    parts += _section("Warnings", report.warnings) + _section("Compared", report.comparisons)
+    parts += [markdown_table(matrix_columns(report.matrix), report.matrix)] if report.matrix else []
+    parts += [*_figures(report), *_operators(report), *_layers(report)]
     if report.record:
         facts = [f"{name}: {value}" for name, value in environment_facts(report.record.environment)]
         parts += _section("Environment", facts) + _section("Method", method(report))
     return "\n\n".join(parts) + "\n"
+
+
+def _figures(report: Report) -> Iterator[str]:
+    told = [subject for subject in report.record.subjects if subject.figures] if report.record else []
+    if told and report.record:
+        said = (*figure_sentences(report.record), *basis_sentences(report.record))
+        yield from ("## Figures of the target", markdown_table(figure_columns(told), told), _list(said))
+
+
+def _operators(report: Report) -> Iterator[str]:
+    for subject, median in report.profiled:
+        assert subject.profile
+        yield f"## Operators of {escape(subject.label)}"
+        yield markdown_table(operators.columns(subject.profile), operators.ordered(subject.profile))
+        yield _list(operators.remarks(subject, median))
+
+
+def _layers(report: Report) -> Iterator[str]:
+    for found in report.layers:
+        yield f"## Layers of {escape(found.b)} against {escape(found.a)}"
+        yield escape(layers.headline(found))
+        yield markdown_table(layers.columns(), found.layers)
 
 
 def escape(text: str) -> str:
@@ -49,4 +76,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _section(title: str, sentences: Sequence[str]) -> list[str]:
-    return [f"## {title}", "\n".join(f"- {escape(sentence)}" for sentence in sentences)] if sentences else []
+    return [f"## {title}", _list(sentences)] if sentences else []
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {escape(sentence)}" for sentence in sentences)

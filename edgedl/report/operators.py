@@ -1,4 +1,4 @@
-"""What each operator takes, as a table, and what bounds the model."""
+"""What each operator takes, as a table and as bars, and what bounds the model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 from edgedl.measure import Measured, OperatorCost, Profile
 from edgedl.measure.profile import verdict
-from edgedl.report import units
+from edgedl.report import svg, units
+from edgedl.report.charts import LEFT, RIGHT, WIDTH
 from edgedl.report.columns import Column
 from edgedl.report.table import printable, render
 
-MOST_ROWS = 20
+MOST_ROWS, MOST_BARS = 20, 15
+STEP, WIDE = 30.0, 8
+"""Operators' names are in capitals, which are wider than the letters that the room is reckoned in."""
 SLOWED = 1.2
 """From here on the profiler's own cost is told."""
 
@@ -21,15 +24,50 @@ def operators(subject: Measured, median_ns: float | None, most: int = MOST_ROWS)
     profile = subject.profile
     if profile is None:
         return ""
-    ordered = sorted(profile.operators, key=lambda cost: -cost.ns)
-    rest = len(ordered) - most
-    more = [f"and {rest} more, {units.duration(sum(cost.ns for cost in ordered[most:]))} in all"] if rest > 0 else []
+    shown, rest = ordered(profile)[:most], ordered(profile)[most:]
+    more = [f"and {len(rest)} more, {units.duration(sum(cost.ns for cost in rest))} in all"] if rest else []
     title = f"{subject.label}: {profile.how}, {profile.runs} runs"
-    lines = [title, render(_columns(profile), ordered[:most]), *more, f"{subject.label} is {verdict(profile)}"]
-    return "\n".join([*(line if "\n" in line else printable(line) for line in lines), *_remarks(profile, median_ns)])
+    told = (printable(line) for line in remarks(subject, median_ns))
+    return "\n".join([printable(title), render(columns(profile), shown), *more, *told])
 
 
-def _columns(profile: Profile) -> tuple[Column[OperatorCost], ...]:
+def ordered(profile: Profile) -> list[OperatorCost]:
+    """What takes most comes first."""
+    return sorted(profile.operators, key=lambda cost: -cost.ns)
+
+
+def drawing(profile: Profile, most: int = MOST_BARS) -> str:
+    """Bars of the time of each operator, what takes most first."""
+    shown, rest = ordered(profile)[:most], ordered(profile)[most:]
+    total, bottom = max(profile.total_ns, 1e-9), 6 + STEP * (len(shown) + bool(rest))
+    scale = svg.Scale(0, max(cost.ns for cost in shown) * 1.02, LEFT, RIGHT)
+    body = svg.axis_below(scale, bottom, "time per run", units.tick, 2)
+    for number, cost in enumerate(shown):
+        y = 6 + STEP * number
+        figure = ", ".join([units.duration(cost.ns), f"{cost.ns / total:.0%}", *_bound(cost, profile)])
+        name = units.cut(f"{cost.kind} {short(cost.name)}", int((RIGHT - LEFT) / svg.CHARACTER) - len(figure) - WIDE)
+        body += svg.text(LEFT, y + 12, name, "label") + svg.text(RIGHT, y + 12, figure, "figure", "end")
+        body += svg.told(
+            _told(cost, profile),
+            svg.bar(LEFT, y + 17, scale(cost.ns) - LEFT, 8, " ".join(["size", *_bound(cost, profile)])),
+        )
+    if rest:
+        words = f"and {len(rest)} more, {units.duration(sum(cost.ns for cost in rest))} in all"
+        body += svg.text(LEFT, 6 + STEP * len(shown) + 14, words, "label")
+    return svg.figure(WIDTH, bottom + 42, "time of each operator", body)
+
+
+def _bound(cost: OperatorCost, profile: Profile) -> list[str]:
+    return [profile.roof.bound(cost)] if profile.roof else []
+
+
+def _told(cost: OperatorCost, profile: Profile) -> str:
+    """The operator's line of the table, in words."""
+    return ", ".join(f"{column.title} {column.cell(cost)}" for column in columns(profile))
+
+
+def columns(profile: Profile) -> tuple[Column[OperatorCost], ...]:
+    """Those of the table of operators."""
     roof, total = profile.roof, max(profile.total_ns, 1e-9)
     always: Sequence[Column[OperatorCost]] = (
         Column("operator", lambda cost: cost.kind, words=True),
@@ -51,8 +89,10 @@ def _columns(profile: Profile) -> tuple[Column[OperatorCost], ...]:
     )
 
 
-def _remarks(profile: Profile, median_ns: float | None) -> list[str]:
-    said = []
+def remarks(subject: Measured, median_ns: float | None) -> list[str]:
+    """What bounds the profiled subject, and what is to be known of its figures."""
+    assert subject.profile
+    profile, said = subject.profile, [f"{subject.label} is {verdict(subject.profile)}"]
     if roof := profile.roof:
         peaks = f"{roof.macs_per_second / 1e9:.3g} GMAC/s and {roof.bytes_per_second / 1e9:.3g} GB/s"
         said.append(f"Roofline of this machine, {roof.threads} thread(s): {peaks} ({roof.how})")

@@ -10,7 +10,7 @@ from edgedl.measure.summary import between, is_faster, is_slower, times
 from edgedl.report import svg, units
 from edgedl.report.charts import LEFT, RIGHT, WIDTH
 from edgedl.report.columns import Column
-from edgedl.report.html import page, table
+from edgedl.report.markup import page, table
 
 if TYPE_CHECKING:
     from edgedl.measure import Estimate

@@ -1,4 +1,4 @@
-"""Finds artifacts and the benchmark record among files and folders."""
+"""Finds artifacts, the benchmark record and comparisons of layers among files and folders."""
 
 from __future__ import annotations
 
@@ -7,31 +7,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedl import comparison
 from edgedl.artifact import FORMATS, Artifact, is_group, is_model
+from edgedl.comparison import Comparison
 from edgedl.errors import InvalidInput
 from edgedl.measure import BenchmarkRecord
 from edgedl.measure.record import KIND
+
+_KINDS = (KIND, comparison.KIND)
 
 
 @dataclass(frozen=True)
 class Found:
     artifacts: tuple[Artifact, ...]
     record: BenchmarkRecord | None
+    layers: tuple[Comparison, ...]
 
 
 def collect(sources: Sequence[Path]) -> Found:
-    """The artifacts and the one record in `sources`.
+    """The artifacts, the one record and the comparisons in `sources`.
 
-    InvalidInput for a path that is not there, a folder without either, a file that is neither, or a second record:
+    InvalidInput for a path that is not there, a folder with none of them, a file that is none, or a second record:
     only what was measured side by side can be compared.
     """
     files = dict.fromkeys(file for source in sources for file in _files(source))
-    records = [file for file in files if file.suffix == ".json"]
+    compared = [file for file in files if file.suffix == ".json" and _kind(file) == comparison.KIND]
+    records = [file for file in files if file.suffix == ".json" and file not in compared]
     if len(records) > 1:
         names = ", ".join(map(str, records))
         raise InvalidInput(f"more than one benchmark record ({names}): name one; only what ran side by side compares")
     artifacts = tuple(Artifact.open(file) for file in files if is_model(file))
-    return Found(artifacts, BenchmarkRecord.open(records[0]) if records else None)
+    record = BenchmarkRecord.open(records[0]) if records else None
+    return Found(artifacts, record, tuple(map(Comparison.open, compared)))
 
 
 def _files(source: Path) -> Iterator[Path]:
@@ -48,15 +55,16 @@ def _files(source: Path) -> Iterator[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     there = sorted(file for file in folder.iterdir() if file.is_file() or is_group(file))
-    found = [file for file in there if is_model(file) or (file.suffix == ".json" and _is_record(file))]
+    found = [file for file in there if is_model(file) or (file.suffix == ".json" and _kind(file) in _KINDS)]
     if not found:
         raise InvalidInput(f"{folder} holds no model file and no benchmark record")
     return found
 
 
-def _is_record(file: Path) -> bool:
+def _kind(file: Path) -> str | None:
+    """What the JSON file says that it is."""
     try:
         data = json.loads(file.read_text(errors="replace"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(data, dict) and data.get("kind") == KIND
+        return None
+    return str(data.get("kind")) if isinstance(data, dict) else None

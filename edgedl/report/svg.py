@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+Label = Callable[[float], str]
+"""a value as it stands on an axis"""
 COLOURS = 6
 """how many colour classes there are; the shape tells engines apart without them"""
 CHARACTER = 6.6
@@ -68,10 +70,15 @@ def path(points: list[tuple[float, float]], kind: str) -> str:
     return f'<path d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in points)}" class="{kind}"/>'
 
 
+def told(words: str, body: str, kind: str = "") -> str:
+    """A part of a drawing with a text that shows under the pointer."""
+    return f'<g class="{kind}"><title>{html.escape(words)}</title>{body}</g>'
+
+
 def mark(x: float, y: float, place: int, title: str) -> str:
     """A filled shape and colour for the engine at `place`, with a text that shows under the pointer."""
     draw = (_circle, _square, _triangle, _diamond, _plus, _cross)[place % COLOURS]
-    return f'<g class="f{place % COLOURS}"><title>{html.escape(title)}</title>{draw(x, y)}</g>'
+    return told(title, draw(x, y), f"f{place % COLOURS}")
 
 
 def _circle(x: float, y: float) -> str:
@@ -116,7 +123,7 @@ def _cross(x: float, y: float) -> str:
     return _polygon(x, y, ((-6, -6), (0, -2), (6, -6), (2, 0), (6, 6), (0, 2), (-6, 6), (-2, 0)))
 
 
-def axis_below(scale: Scale, y: float, title: str, label: Callable[[float], str], top: float) -> str:
+def axis_below(scale: Scale, y: float, title: str, label: Label, top: float) -> str:
     """The x axis at height `y`, with grid lines up to `top`; labels that would touch are left out."""
     parts, free = [], -math.inf
     for tick in scale.ticks():
@@ -130,7 +137,7 @@ def axis_below(scale: Scale, y: float, title: str, label: Callable[[float], str]
     return "".join([*parts, line(scale.start, y, scale.end, y, "axis"), text(middle, y + 34, title, "name", "middle")])
 
 
-def axis_left(scale: Scale, x: float, title: str, label: Callable[[float], str], right: float) -> str:
+def axis_left(scale: Scale, x: float, title: str, label: Label, right: float) -> str:
     """The y axis at `x`, with grid lines to `right`; its title stands above it."""
     parts = [
         line(x, scale(t), right, scale(t), "grid") + text(x - 6, scale(t) + 4, label(t), "tick", "end")

@@ -6,8 +6,8 @@ import html
 
 from edgedl.report import svg, units
 from edgedl.report.charts import RIGHT, WIDTH
-from edgedl.report.html import facts, page
 from edgedl.report.markdown import escape
+from edgedl.report.markup import facts, page
 from edgedl.report.method import environment_facts
 from edgedl.training_record import TrainingRecord
 

@@ -18,7 +18,7 @@ def duration(nanoseconds: float | None) -> str:
 def tick(nanoseconds: float) -> str:
     """As short as it can be: `50 µs`."""
     scale, unit = _unit(nanoseconds, _TIMES)
-    return f"{nanoseconds / scale:.3g} {unit}"
+    return f"{nanoseconds / scale:.3g} {unit}" if nanoseconds else "0"
 
 
 def size(count: float | None) -> str:

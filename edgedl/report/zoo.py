@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from edgedl import strict_json
 from edgedl.report import units
 from edgedl.report.columns import Column
-from edgedl.report.html import page, sentences, table
 from edgedl.report.markdown import escape, markdown_table
+from edgedl.report.markup import page, sentences, table
 from edgedl.zoo_report import ZooEntry, ZooRow
 
 TITLE = "The zoo, carried through"

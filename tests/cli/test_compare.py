@@ -8,6 +8,8 @@ import pytest
 
 from conftest import Run
 from edgedl import Artifact
+from edgedl.comparison import Comparison
+from preloaded import Preloaded
 
 
 @pytest.fixture
@@ -32,7 +34,19 @@ def test_table_json_and_page(command: Run, folder: Path) -> None:
     assert "exists already" in again.stderr
     found = json.loads(command("compare", "digits.onnx", "digits.onnx", "--json", cwd=folder).stdout)
     assert {layer["name"] for layer in found["layers"]} >= {"relu", "logits"}
-    assert found["layers"][0]["sqnr_db"] is None  # infinite: the same file
+    assert (found["layers"][0]["sqnr_db"], found["layers"][0]["sqnr"]) == (None, "equal")  # infinite: the same file
+
+
+def test_the_report_shows_a_comparison(quick_command: Preloaded, folder: Path) -> None:
+    assert quick_command("compare", "torch", "digits.onnx", "-o", "digits.layers.json", cwd=folder).returncode == 0
+    found = Comparison.open(folder / "digits.layers.json")
+    by_name = {layer.name: layer for layer in found.layers}
+    assert by_name["relu"].low == 0 < by_name["relu"].high
+    done = quick_command("report", ".", "-o", "report.html", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    text = (folder / "report.html").read_text()
+    assert "<h2>Layers</h2>" in text and 'aria-label="SQNR of each tensor"' in text
+    assert f"0 to {by_name['relu'].high:.3g}" in text
 
 
 @pytest.mark.parametrize(
@@ -40,7 +54,7 @@ def test_table_json_and_page(command: Run, folder: Path) -> None:
     [
         ("compare digits.onnx", "Missing argument"),
         ("compare digits.onnx nope.onnx", "no such model file: nope.onnx"),
-        ("compare digits.onnx torch -o plot.png", "expected a file that ends in .html or .svg"),
+        ("compare digits.onnx torch -o plot.png", "expected a file that ends in .html, .svg, .json"),
         ("compare digits.onnx torch --task nowhere.py:net", "no such file: nowhere.py"),
         ("compare digits.onnx digits.onnx --calibration nothing.npz", "expected an .npz or .npy file"),
     ],

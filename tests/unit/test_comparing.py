@@ -13,7 +13,8 @@ from onnx import numpy_helper
 
 import edgedl
 from edgedl import Artifact, TaskReference
-from edgedl.comparing import Comparison, Layer, compare
+from edgedl.comparing import compare
+from edgedl.comparison import Comparison, Layer
 from edgedl.errors import InvalidArtifact, InvalidInput, InvalidTensor
 from edgedl.report.layers import decibels, headline, render
 
@@ -149,7 +150,10 @@ def test_decibels_in_words(value: float, words: str) -> None:
 
 @pytest.mark.parametrize(("suffix", "start"), [(".html", "<!doctype html>"), (".svg", '<svg xmlns="http')])
 def test_drawings_load_nothing_and_escape_names(suffix: str, start: str) -> None:
-    layers = (Layer("<b>&x", "<b>&x", None, (2, 3), 12.5, 0.97), Layer("y", "z", "net.py:3", (2,), math.inf, 1.0))
+    layers = (
+        Layer("<b>&x", "<b>&x", None, (2, 3), 12.5, 0.97, -1.0, 2.0),
+        Layer("y", "z", "net.py:3", (2,), math.inf, 1.0, 0, 1),
+    )
     drawn = render(Comparison("a.onnx", "b.onnx", "seeded", 3, layers, ()), suffix)
     assert drawn.startswith(start)
     assert "<b>" not in drawn

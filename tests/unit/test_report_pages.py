@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,8 +14,11 @@ from test_report_rows import artifact
 
 from edgedl.artifact import Artifact
 from edgedl.cli.report import command
-from edgedl.measure import BenchmarkRecord
+from edgedl.comparison import Comparison, Layer
+from edgedl.measure import BenchmarkRecord, Figure, OperatorCost, Profile
 from edgedl.report import Report, benchmark_table, build, render, report_table, units
+from edgedl.report.quantities import LATENCY, SIZE, quantities
+from edgedl.report.tradeoffs import front
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`*_\x1b[31m'\".onnx"
 
@@ -84,15 +88,54 @@ def test_every_format_tells_verdict_rows_and_failures(report: Report) -> None:
     assert re.search(r"net\.py:task.* reference", table)
 
 
-def test_the_page_has_its_four_plots_and_each_is_well_formed(report: Report) -> None:
+def test_the_page_has_its_plots_and_each_is_well_formed(report: Report) -> None:
     text = render(report, "html")
-    drawings = re.findall(r"<figure>.*?(<svg.*?</svg>)</figure>", text, re.DOTALL)
-    assert len(drawings) == 4
+    drawings = re.findall(r"<svg viewBox=\"0 0 420.*?</svg>", text, re.DOTALL)
     for drawing in drawings:
         ElementTree.fromstring(drawing)
         assert "nan" not in drawing and "inf" not in drawing
     names = [ElementTree.fromstring(drawing).get("aria-label") for drawing in drawings]
-    assert names == ["Median latency", "accuracy against latency", "Latency distributions", "File sizes"]
+    known = ("accuracy", "latency per run", "file size", "peak memory")
+    pairs = [f"{up} against {across}" for up, across in combinations(known, 2)]
+    assert names == ["Median latency", *pairs, "Latency distributions", "File sizes"]
+    assert text.count("<figure>") == 4
+    assert text.count('class="pane" hidden') == len(pairs) - 1
+
+
+def test_the_front_is_what_nothing_beats_in_both(report: Report) -> None:
+    size, latency = SIZE, LATENCY
+    both = [row for row in report.rows if row.size and row.median]
+    assert [row.name for row in front(both, latency, size)] == ["net.w8a8.tflite"]
+    accuracy = quantities(report.rows)[0]
+    assert [row.name for row in front(both, accuracy, latency)] == ["net.w8a8.tflite", "net.onnx"]
+
+
+def test_each_is_compared_with_each(report: Report) -> None:
+    first, second, third = report.matrix
+    assert [line.gains[n] for n, line in enumerate(report.matrix)] == [None] * 3
+    assert first.gains[1] and second.gains[0] and third.gains[0]
+    assert first.gains[1].value * second.gains[0].value == pytest.approx(1)
+    assert second.gains[0].value > 2 > 1 > third.gains[0].value
+    for text in (render(report, "markdown"), render(report, "html")):
+        assert "times faster than" in text and "2. net.w8a8.tflite in litert" in text.replace("\\", "")
+    assert build([], record(measured("a.onnx", 10), measured("b.onnx", 10))).matrix == ()
+
+
+def test_figures_operators_and_layers_are_told_in_every_format() -> None:
+    costs = (OperatorCost("node_conv", "Conv", 2000.0, 10, 20, 300), OperatorCost("node_add", "Add", 500.0, 10, 20, 0))
+    figure = Figure("latency", 5e6, "ns", "predicted", 4e6, 6e6, "24 published rows")
+    predicted = measured("b.onnx", 1, rounds=(), figures=(figure,), target="predicted:raspberry-pi-4")
+    layer = Layer("conv", "conv_1", "net.py:3", (1, 8), 42.0, 0.99, -1.5, 2.5)
+    compared = Comparison("torch 2", "a.onnx", "seeded", 3, (layer,), ())
+    made = build(
+        [], record(measured("a.onnx", 10, profile=Profile("made up", 7, 3000.0, costs)), predicted), layers=[compared]
+    )
+    for text in (render(made, "markdown").replace("\\", ""), render(made, "html")):
+        assert "5.00 ms" in text and "24 published rows" in text
+        assert "node_conv" in text and "2.00 µs" in text and "80%" in text
+        assert "80% of the operators' time is Conv" in text.replace("&#x27;", "'")
+        assert "-1.5 to 2.5" in text and "net.py:3" in text and "42.0" in text
+    assert "latency per run" in render(made, "html")
 
 
 def test_the_page_loads_nothing(report: Report) -> None:
