@@ -20,7 +20,8 @@ from edgedl.spec import Array, Feeds, Quantization, TensorSpec
 # Fewer arenas and an mmap threshold that stays put: the peak memory of one model repeats within 0.3 MB instead of 5.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 # A random.py in the current folder must not take the place of the library's (Python 3.11 and later).
-_ENVIRONMENT = {**_ALLOCATOR, "PYTHONSAFEPATH": "1"}
+ENVIRONMENT = {**_ALLOCATOR, "PYTHONSAFEPATH": "1"}
+"""of every worker, wherever it runs"""
 
 
 class IsolatedSession(Session):
@@ -50,7 +51,7 @@ class IsolatedSession(Session):
         launch = self._stack.enter_context(place.launch(source))
         self._process = subprocess.Popen(
             launch.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-            env={**os.environ, **_ENVIRONMENT, **launch.environment},
+            env={**os.environ, **ENVIRONMENT, **launch.environment},
         )  # fmt: skip
         try:
             reply, _ = self.ask(

@@ -106,7 +106,7 @@ class Worker:
             samples.append(spent)
         figures = {"cpu_seconds": time.process_time() - cpu, "preemptions": _preemptions() - switches}
         check_numbers(self.session.engine, outputs or {})
-        return {**figures, "begun": begun, "ended": now, "megahertz": _megahertz()}, {
+        return {**figures, "begun": begun, "ended": now, "megahertz": _megahertz(), "celsius": celsius()}, {
             "wall_ns": np.frombuffer(samples, np.int64)
         }
 
@@ -190,6 +190,15 @@ def _megahertz() -> float | None:
         return int(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").read_text()) / 1000
     except (OSError, ValueError):
         return None
+
+
+def celsius(zones: Path = Path("/sys/class/thermal")) -> float | None:
+    """The hottest of the system's thermal zones; None where it tells none."""
+    found = []
+    for zone in zones.glob("thermal_zone*/temp"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(zone.read_text()) / 1000)
+    return max((degrees for degrees in found if -60 < degrees < 200), default=None)
 
 
 def _preemptions() -> int:

@@ -156,7 +156,7 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     choice = InputChoice(subjects, options["batch"], options["inputs"])
     with progress_bar("Measuring") as progress:
         if isinstance(target, WorkerTarget) and output:
-            with kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force) as journal:
+            with kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force, target.name) as journal:
                 record = target.measure(subjects, choice, plan, progress, journal)
         else:
             record = target.measure(subjects, choice, plan, progress)

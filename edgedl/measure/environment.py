@@ -26,6 +26,7 @@ class Environment:
     """memory_bytes: of the machine. load_before, load_after: the 1-minute load average.
 
     container: what a cgroup limits (`cpu.max`, `memory.max`). date: UTC, ISO 8601. packages: versions by distribution.
+    board: what a device tree calls the machine. distribution: of Linux, by its own name.
     """
 
     cpu: str
@@ -40,6 +41,8 @@ class Environment:
     container: Mapping[str, str] | None = None
     load_before: float | None = None
     load_after: float | None = None
+    board: str | None = None
+    distribution: str | None = None
 
 
 def environment() -> Environment:
@@ -57,6 +60,8 @@ def environment() -> Environment:
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         container=_container(),
         load_before=load_average(),
+        board=_text("/proc/device-tree/model").strip("\0 \n") or None,
+        distribution=_distribution(),
     )
 
 
@@ -98,6 +103,14 @@ def _memory() -> int | None:
 def _packages() -> dict[str, str]:
     found = {name: next(iter(distributions(name=name)), None) for name in PACKAGES}
     return {name: distribution.version for name, distribution in found.items() if distribution}
+
+
+def _distribution() -> str | None:
+    """As Debian GNU/Linux 12 (bookworm)."""
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
 
 
 def _container() -> dict[str, str] | None:

@@ -56,14 +56,16 @@ class Journal:
 
 
 @contextlib.contextmanager
-def kept_in(path: Path, subjects: Sequence[Subject], plan: Plan, anew: bool = False) -> Iterator[Journal]:
+def kept_in(
+    path: Path, subjects: Sequence[Subject], plan: Plan, anew: bool = False, target: str = "local"
+) -> Iterator[Journal]:
     """The journal of this measurement, with what an earlier run left; gone when all is measured.
 
-    The same files, plan, packages and processor are the same measurement; InvalidInput for the journal of another one,
+    The same files, plan, target, packages and processor are the same measurement; InvalidInput for the journal of another one,
     unless `anew`. Interrupted says where it is kept.
     """
     with made_folder(path.parent):
-        journal = _opened(path, [describe(subject) for subject in subjects], plan, anew)
+        journal = _opened(path, [describe(subject) for subject in subjects], plan, anew, target)
         try:
             yield journal
         except KeyboardInterrupt as stop:
@@ -77,10 +79,11 @@ def kept_in(path: Path, subjects: Sequence[Subject], plan: Plan, anew: bool = Fa
             journal.close(keep=False)
 
 
-def _opened(path: Path, subjects: Sequence[Measured], plan: Plan, anew: bool) -> Journal:
+def _opened(path: Path, subjects: Sequence[Measured], plan: Plan, anew: bool, target: str) -> Journal:
     there = environment()
     header = {
         "kind": KIND, "schema_version": SCHEMA_VERSION, "plan": asdict(plan), "cpu": there.cpu, "packages": there.packages,
+        "target": target,
         "subjects": [[s.label, s.sha256, s.device, s.threads, s.options, s.affinity] for s in subjects],
     }  # fmt: skip
     header = json.loads(json.dumps(header))

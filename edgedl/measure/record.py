@@ -40,7 +40,7 @@ class Round:
     position: when in its round the subject had its turn, from 0. runs: how many. samples: their nanoseconds, packed.
     cpu_seconds: processor time of them all, over all threads. preemptions: involuntary context switches.
     at, seconds: when the burst began, from the start of the measurement, and how long it lasted over all streams.
-    megahertz: the processor's clock at its end, where the system tells it.
+    megahertz, celsius: the processor's clock and the hottest thermal zone at its end, where the system tells them.
     """
 
     position: int
@@ -51,6 +51,7 @@ class Round:
     at: float = 0.0
     seconds: float = 0.0
     megahertz: float | None = None
+    celsius: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.runs < 1 << 31 or self.wall_ns[0] < 1 or min(self.cpu_seconds, self.at, self.seconds) < 0:

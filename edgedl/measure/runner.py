@@ -152,6 +152,7 @@ class Runner:
             at=at,
             seconds=(ended - begun) / 1e9,
             megahertz=told[0]["megahertz"],
+            celsius=told[0]["celsius"],
         )
 
     def add(self, *rounds: Round) -> None:
@@ -175,7 +176,8 @@ class ColdRunner(Runner):
         self.found(starts=(*self.measured.starts, start))
         wall = np.array([max(1, round(1e9 * total))], np.int64)
         figures = (told["cpu_seconds"], told["preemptions"])
-        self.add(Round.of(position, wall, *figures, at=at, seconds=total, megahertz=told["megahertz"]))
+        clock = {name: told[name] for name in ("megahertz", "celsius")}
+        self.add(Round.of(position, wall, *figures, at=at, seconds=total, **clock))
 
     def start(self) -> tuple[Start, dict[str, Any]]:
         """The start, and what the worker told of its first run."""

@@ -100,6 +100,8 @@ def throttling(subject: Measured) -> str:
     change = f"{100 * (loss.value - 1):+.1f} % ({100 * (loss.low - 1):+.1f} to {100 * (loss.high - 1):+.1f})"
     clocks = [r.megahertz for r in subject.rounds if r.megahertz]
     clock = f", the clock went from {clocks[0]:.0f} to {clocks[-1]:.0f} MHz" if clocks else ""
+    heat = [r.celsius for r in subject.rounds if r.celsius is not None]
+    clock += f", the temperature from {heat[0]:.0f} to {heat[-1]:.0f} C" if heat else ""
     lasted = subject.rounds[-1].at + subject.rounds[-1].seconds - subject.rounds[0].at
     ran = sum(r.cpu_seconds for r in subject.rounds) / max(sum(r.seconds for r in subject.rounds), 1e-9)
     where = f"{subject.label}, {lasted:.0f} s without a pause"

@@ -258,6 +258,18 @@ def test_a_journal_brings_back_what_was_measured(engine: Path, mode: str) -> Non
     assert again.subjects[1].failure == made.subjects[1].failure
 
 
+def test_the_journal_of_another_target_is_refused(engine: Path) -> None:
+    subjects, path = subjects_of([fake_model(engine, "a.onnx")], ["fake"]), engine / "j"
+    with pytest.raises(KeyboardInterrupt), journal.kept_in(path, subjects, PLAN, target="ssh://a") as kept:
+        kept.append([{}])
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(InvalidInput, match=r"another measurement \(its target differ\)"),
+        journal.kept_in(path, subjects, PLAN, target="ssh://b"),
+    ):
+        pass
+
+
 def test_what_is_no_journal_is_refused(engine: Path) -> None:
     subjects = subjects_of([fake_model(engine, "a.onnx")], ["fake"])
     path = engine / "j"
