@@ -32,7 +32,10 @@ COUNTS = (0.1, 1.0, 1.0)
 
 
 class Encoder(nn.Module):
-    """[batch, 3, 120, 160] float32 in 0..1 -> [batch, 64], what the decoder sees at every step."""
+    """[batch, 3, 120, 160] float32 in 0..1 -> [batch, 3], the counts of red cells (a tenth of it), white cells and platelets.
+
+    Counts, and nothing made of them: eight bits move a count by a few hundredths, and a network behind them would enlarge that.
+    """
 
     scale: torch.Tensor
 
@@ -40,35 +43,35 @@ class Encoder(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             convolution(3, width, 3, 2), convolution(width, 2 * width, 3, 2), convolution(2 * width, 2 * width, 3),
-            convolution(2 * width, 4 * width, 3, 2), convolution(4 * width, 4 * width, 3), nn.Conv2d(4 * width, 3, 1),
+            convolution(2 * width, 4 * width, 3, 2), convolution(4 * width, 4 * width, 3), nn.Conv2d(4 * width, 3, 1), nn.ReLU(),
         )  # fmt: skip
-        self.seen = nn.Sequential(nn.Linear(3, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.Tanh())
         self.register_buffer("scale", torch.tensor(COUNTS), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        seen: torch.Tensor = self.seen(self.features(image).sum((2, 3)) * self.scale)
-        return seen
+        counts: torch.Tensor = self.features(image).sum((2, 3)) * self.scale
+        return counts
 
 
 class Decoder(nn.Module):
-    """One step: (token [batch] int64, seen, hidden, cell [batch, 64]) -> (logits [batch, words], the next hidden and cell)."""
+    """One step: (token [batch] int64, counts [batch, 3], hidden, cell [batch, 64]) -> (logits [batch, words], the next hidden and cell)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(len(data.VOCABULARY.words), 32)
+        self.seen = nn.Sequential(nn.Linear(3, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.Tanh())
         self.recurrent = nn.LSTM(32 + WIDTH, WIDTH, batch_first=True)
         self.head = nn.Linear(WIDTH, len(data.VOCABULARY.words))
 
     def forward(
-        self, token: torch.Tensor, seen: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
+        self, token: torch.Tensor, counts: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        read = torch.cat([self.embedding(token), seen], 1).unsqueeze(1)
+        read = torch.cat([self.embedding(token), self.seen(counts)], 1).unsqueeze(1)
         states, (hidden, cell) = self.recurrent(read, (hidden.unsqueeze(0), cell.unsqueeze(0)))
         return self.head(states).squeeze(1), hidden.squeeze(0), cell.squeeze(0)
 
-    def sequence(self, tokens: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    def sequence(self, tokens: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Logits [batch, steps, words] of tokens [batch, steps] that are known."""
-        beside = seen.unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        beside = self.seen(counts).unsqueeze(1).expand(-1, tokens.shape[1], -1)
         states, _ = self.recurrent(torch.cat([self.embedding(tokens), beside], 2))
         logits: torch.Tensor = self.head(states)
         return logits
@@ -137,12 +140,12 @@ def vocabularies() -> dict[str, Words]:
 
 def task() -> Task:
     batch: dict[int, str | Axis] = {0: "batch"}
-    axes = dict.fromkeys(("token", "seen", "hidden", "cell"), batch)
+    axes = dict.fromkeys(("token", "counts", "hidden", "cell"), batch)
     decoding = EncoderDecoder(
-        Part(lambda module: module.get_submodule("encoder"), ("seen",)),
+        Part(lambda module: module.get_submodule("encoder"), ("counts",)),
         Part(lambda module: module.get_submodule("decoder"), ("logits", "hidden_next", "cell_next"), tuple(axes), axes),
         DecodeLoop(
-            BEGIN, END, data.LENGTH, {"seen": "seen"},
+            BEGIN, END, data.LENGTH, {"counts": "counts"},
             (State("hidden", "hidden_next"), State("cell", "cell_next")), {"hidden": (WIDTH,), "cell": (WIDTH,)},
         ),
         vocabularies,
