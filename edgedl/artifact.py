@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedl import group, strict_json, tensorfile
-from edgedl.errors import InvalidArtifact, UnknownName
+from edgedl.errors import InvalidArtifact, UnknownName, Unsupported
 from edgedl.files import sha256
 from edgedl.group import Group, MemberFile
 from edgedl.spec import DTYPES, Array, Quantization, State, TensorSpec
@@ -127,13 +127,25 @@ class Artifact:
     @property
     def size(self) -> int:
         """Bytes of the model file, or of all members."""
-        members = self.members().values()
-        return sum(member.size for member in members) if members else self.path.stat().st_size
+        return sum(file.stat().st_size for file in self.files)
 
     @property
     def sha256(self) -> str:
         """Of the bytes that are there."""
         return self.group.sha256 if self.group else sha256(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model file, or those of all members."""
+        return tuple(member.path for member in self.members().values()) or (self.path,)
+
+    @property
+    def model_file(self) -> Path:
+        """The one model file; Unsupported for a group, whose members are to be given one by one."""
+        if self.group:
+            members = " and ".join(str(self.path / member.file) for _, member in sorted(self.group.members.items()))
+            raise Unsupported(f"{self.path} is a group, and this works on one model file: give {members}, one by one")
+        return self.path
 
     def members(self) -> dict[str, Artifact]:
         """Name -> artifact of a group; none of a model file. InvalidArtifact for one that is not what the group's manifest says."""

@@ -89,7 +89,7 @@ def compare(
     task's own, else golden vectors, else seeded noise. InvalidInput where nothing can be compared.
     """
     given = [side if str(side) == TORCH else as_source(side) for side in (a, b)]
-    artifacts = [side for side in given if isinstance(side, Artifact)]
+    artifacts = [side for side in given if isinstance(side, Artifact) and side.model_file]
     task = next((side for side in given if isinstance(side, TaskReference)), task)
     original, why_not = _original(artifacts, task)
     references = [torch_reference(original, **made_how(artifact)) if original else None for artifact in artifacts]
@@ -129,7 +129,9 @@ def _side(artifact: Artifact, reference: Reference | None) -> _Side:
 
     def tensors(feeds: Feeds) -> list[Tensor]:
         given = reference.adapter.first_run(feeds) if reference else feeds
-        return [Tensor(name, value) for name, value in exporter.intermediates(artifact.path, accept(given, specs))]
+        return [
+            Tensor(name, value) for name, value in exporter.intermediates(artifact.model_file, accept(given, specs))
+        ]
 
     return _Side(str(artifact.path), artifact.format, specs, tensors)
 

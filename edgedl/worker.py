@@ -62,7 +62,7 @@ class Worker:
             os.sched_setaffinity(0, request["affinity"])
         given = request["source"]
         source = Artifact.open(given) if isinstance(given, str) else TaskReference.from_dict(given)
-        evicted = bool(request.get("cold")) and isinstance(source, Artifact) and evict(source.path)
+        evicted = bool(request.get("cold")) and isinstance(source, Artifact) and evict(*source.files)
         self.memory["base"], start, cpu = reset_peak(), time.perf_counter(), time.process_time()
         self.loaded = (source, request["device"], request["threads"], request.get("options") or {})
         self.engine = engine_of(source, request["runtime"])
@@ -118,6 +118,8 @@ class Worker:
         """What each operator takes, as edgedl.measure.Profile; Unsupported if the engine does not tell."""
         if not hasattr(self.engine, "profile"):
             raise Unsupported(f"{self.session.engine} does not tell what its operators take")
+        if members := getattr(self.loaded[0], "group", None):
+            raise Unsupported(f"a group of {len(members.members)} files has no profile: measure its members one by one")
         return asdict(self.engine.profile(*self.loaded, self.sets, request["runs"])), {}
 
     def environment(self, _: dict[str, Any], __: Feeds) -> Reply:
@@ -174,13 +176,14 @@ def check_numbers(engine: str, outputs: Feeds) -> None:
             raise EngineFailed(f"{engine} gave NaN in the output {name!r}")
 
 
-def evict(path: Path) -> bool:
-    """Drop the file from the page cache (man posix_fadvise), but for pages that a process has mapped; False if it cannot be."""
+def evict(*paths: Path) -> bool:
+    """Drop the files from the page cache (man posix_fadvise), but for pages that a process has mapped; False if it cannot be."""
     if not hasattr(os, "posix_fadvise"):
         return False
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return True
 
 

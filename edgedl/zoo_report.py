@@ -14,9 +14,11 @@ from edgedl import strict_json, zoo
 from edgedl.errors import EdgedlError, InvalidInput
 from edgedl.files import output_folder, write_atomic
 from edgedl.measure.codec import decode
+from edgedl.measure.energy import Energy
 from edgedl.measure.statistics import Estimate
 from edgedl.optimizing import Optimized, optimize
 from edgedl.recipe import Recipe
+from edgedl.report.footprint import energy_of
 from edgedl.report.rows import Row
 from edgedl.task import Progress
 from edgedl.training_record import TrainingRecord
@@ -27,7 +29,10 @@ SCHEMES = ("w8a8", "w8")
 
 @dataclass(frozen=True)
 class ZooRow:
-    """One artifact, or the original, in its engine. median: wall nanoseconds per run. size: bytes."""
+    """One artifact, or the original, in its engine. median: wall nanoseconds per run. size: bytes.
+
+    energy: joules per run above idle, as counted on this machine; None where nothing counts them.
+    """
 
     name: str
     scheme: str | None
@@ -37,17 +42,19 @@ class ZooRow:
     drop: float | None
     median: Estimate | None
     proven: bool | None
+    energy: Energy | None = None
 
     @classmethod
     def of(cls, row: Row) -> ZooRow:
-        return cls(row.name, row.scheme, row.engine, row.size, row.score, row.drop, row.median, row.proven)
+        energy = energy_of(row.measured) if row.measured else None
+        return cls(row.name, row.scheme, row.engine, row.size, row.score, row.drop, row.median, row.proven, energy)
 
 
 @dataclass(frozen=True)
 class ZooEntry:
     """recipe: of the run, as TOML. score: what it is called. training: in a sentence. energy: of the training, or why not.
 
-    refused: what was not made, and why. failure: why there are no rows.
+    refused: what was not made, and why. no_energy: why the rows have none. failure: why there are no rows.
     """
 
     task: str
@@ -60,6 +67,7 @@ class ZooEntry:
     training: str = ""
     energy: str = ""
     verdict: str = ""
+    no_energy: str | None = None
     failure: str | None = None
 
 
@@ -110,9 +118,10 @@ def _told(begun: ZooEntry, done: Optimized) -> ZooEntry:
     from edgedl.report.training import energy_words, sentence
 
     record = TrainingRecord.open(done.folder / f"{begun.task}.training.json")
-    rows = tuple(map(ZooRow.of, done.report.rows))
+    rows, measured = tuple(map(ZooRow.of, done.report.rows)), done.report.record
     refused = tuple(f"{name}: {why}" for name, why in done.refused.items())
     return ZooEntry(
         begun.task, begun.description, begun.licence, begun.recipe, record.score.name if record.score else "score",
         rows, refused, sentence(record), energy_words(record), done.report.choice.sentence,
+        measured.no_energy if measured else None,
     )  # fmt: skip

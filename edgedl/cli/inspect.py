@@ -35,11 +35,11 @@ def command(artifact: str, by_layer: bool, as_json: bool) -> None:
     from edgedl.ledger import left_wide
 
     opened = Artifact.open(artifact)
-    if opened.group:
+    if opened.group and not by_layer:
         output.print_json(output.artifact_json(opened)) if as_json else click.echo("\n".join(_group_lines(opened)))
         return
     if by_layer:
-        layers = registry.exporter(opened.format).layers(opened.path)
+        layers = registry.exporter(opened.format).layers(opened.model_file)
         output.print_json([asdict(layer) for layer in layers]) if as_json else click.echo(
             "\n".join(_layer_lines(layers))
         )

@@ -34,7 +34,7 @@ class Prediction:
 
 def workload_of(artifact: Artifact) -> Workload:
     """From the file alone; Unavailable where its exporter is not installed."""
-    return registry.exporter(artifact.format).workload(artifact.path)
+    return registry.exporter(artifact.format).workload(artifact.model_file)
 
 
 def predict(workload: Workload, device: str, threads: int | None = None) -> Prediction:

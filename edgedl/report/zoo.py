@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from edgedl import strict_json
+from edgedl.measure.energy import Energy
 from edgedl.report import units
 from edgedl.report.columns import Column
 from edgedl.report.markdown import escape, markdown_table
@@ -32,6 +33,7 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("score", lambda line: f"{line.entry.score} {units.number(line.row.score)}", words=True),
     Column("drop", lambda line: units.number(line.row.drop)),
     Column("median [95 %]", lambda line: units.spread(line.row.median) if line.row.median else units.NONE),
+    Column("energy per run", lambda line: _joules(line.row.energy)),
     Column("proven", lambda line: {True: "yes", False: "NO", None: "reference"}[line.row.proven], words=True),
 )
 TASKS: tuple[Column[ZooEntry], ...] = (
@@ -41,6 +43,10 @@ TASKS: tuple[Column[ZooEntry], ...] = (
     Column("training", lambda entry: entry.failure or entry.training.partition(": ")[2], words=True),
     Column("energy of the training", lambda entry: entry.energy or units.NONE, words=True),
 )
+
+
+def _joules(energy: Energy | None) -> str:
+    return f"{units.energy(energy.joules)} +- {units.energy(energy.error)}" if energy else units.NONE
 
 
 def pages(entries: tuple[ZooEntry, ...]) -> dict[str, str]:
@@ -57,6 +63,7 @@ def sections(entries: Sequence[ZooEntry]) -> list[tuple[str, list[str]]]:
     """(title, sentences)."""
     return [
         ("What to ship", [f"{entry.task}: {entry.verdict}" for entry in entries if entry.verdict]),
+        ("Energy not measured", sorted({entry.no_energy for entry in entries if entry.no_energy})),
         ("Not made", [f"{entry.task}: {why}" for entry in entries for why in entry.refused]),
         ("Failed", [f"{entry.task}: {entry.failure}" for entry in entries if entry.failure]),
     ]

@@ -47,7 +47,7 @@ def autotune(
     if not force:
         refuse_existing(path)
     output_folder(path.parent)
-    if objection := registry.exporter(source.format).objection(source.path, wanted):
+    if objection := registry.exporter(source.format).objection(source.model_file, wanted):
         raise Unsupported(objection)
     with job(source, wanted, path, task, calibration, samples) as opened:
         if opened.reference.evaluate is None:

@@ -55,6 +55,35 @@ def test_verify_again_and_a_member_alone(command: Run, here: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "reverse.onnx.group", "--layers"),
+        ("compare", "reverse.onnx.group", "reverse.onnx.group"),
+        ("quantize", "reverse.onnx.group", "--auto", "--max-drop", "1%", "--force"),
+        ("benchmark", "reverse.onnx.group", "--target", "predicted:raspberry-pi-4"),
+    ],
+)
+def test_what_works_on_one_file_names_the_members(command: Run, here: Path, words: tuple[str, ...]) -> None:
+    done = command(*words, cwd=here)
+    assert done.returncode == 2
+    give = Path("reverse.onnx.group")
+    assert (
+        f"is a group, and this works on one model file: give {give / 'decoder.onnx'} and {give / 'encoder.onnx'}"
+        in done.stderr
+    )
+
+
+def test_a_cold_start_and_a_profile(command: Run, here: Path) -> None:
+    """Both files leave the page cache; a profile is of one file and says so."""
+    few = ("--seconds", "0", "--runs", "6", "--rounds", "6")
+    cold = command("benchmark", "reverse.onnx.group", "--mode", "cold", *few, cwd=here)
+    assert cold.returncode == 0, cold.stderr
+    profiled = command("benchmark", "reverse.onnx.group", "--profile", *few, cwd=here)
+    assert profiled.returncode == 0, profiled.stderr
+    assert "a group of 2 files has no profile: measure its members one by one" in profiled.stdout + profiled.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (("run", "none.onnx.group"), "no such artifact group: none.onnx.group; . holds reverse.onnx.group"),

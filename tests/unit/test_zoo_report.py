@@ -11,13 +11,15 @@ import pytest
 from edgedl import zoo_report as module
 from edgedl.errors import GateFailed, UnknownName
 from edgedl.measure.codec import decode
+from edgedl.measure.energy import Energy
 from edgedl.measure.statistics import Estimate
 from edgedl.report.zoo import pages
 from edgedl.zoo_report import ZooEntry, ZooRow, zoo_report
 
 ROW = ZooRow("mlp.w8.onnx", "w8", "ONNX Runtime", 61_000, 0.978, 0.0, Estimate(5000.0, 4900.0, 5100.0), True)
+COUNTED = replace(ROW, name="mlp.onnx", energy=Energy(2.5e-6, "measured", "RAPL", 1e-7))
 ENTRY = ZooEntry(
-    "mlp", "a | perceptron", "CC BY 4.0", "recipe", "accuracy", (ROW, replace(ROW, name="zoo:mlp", proven=None, drop=None)),
+    "mlp", "a | perceptron", "CC BY 4.0", "recipe", "accuracy", (ROW, COUNTED, replace(ROW, name="zoo:mlp", proven=None, drop=None)),
     ("mlp.w8a8.onnx: it would not pay",), "mlp: accuracy 0.978, 630 steps", "not measured: no counter", "Ship it",
 )  # fmt: skip
 
@@ -27,7 +29,9 @@ def test_an_entry_survives_json() -> None:
 
 
 def test_both_pages_tell_the_same() -> None:
-    failed = ZooEntry("keywords", "spotting", "CC BY-SA 4.0", "recipe", failure="the data are not here")
+    failed = ZooEntry(
+        "keywords", "spotting", "CC BY-SA 4.0", "recipe", failure="the data are not here", no_energy="RAPL: none"
+    )
     files = pages((ENTRY, failed))
     for page in (files["zoo.html"], files["zoo.md"].replace("\\", "")):
         for told in (
@@ -35,6 +39,8 @@ def test_both_pages_tell_the_same() -> None:
             "61.0 kB",
             "accuracy 0.978",
             "5.00 µs",
+            "2.50 µJ +- 100 nJ",
+            "RAPL: none",
             "not measured: no counter",
             "it would not pay",
         ):
