@@ -7,10 +7,21 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgedl.errors import OutputExists
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is swept
+    fcntl = None  # type: ignore[assignment]
+
+GRACE = 60.0
+"""Seconds for which a staged folder may be without its lock"""
+
+_STAGED = ".edgedl-"
 
 
 def sha256(path: Path) -> str:
@@ -92,13 +103,42 @@ def write_files(target: Path, files: dict[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """A hidden folder beside the outputs, removed at the end whatever happens; so is `parent`, if it is new and stays empty."""
+    """A hidden folder beside the outputs, removed at the end whatever happens; so is `parent`, if it is new and stays empty.
+
+    It is locked while its process lives, so that the next one here can tell what a killed process left, and removes that.
+    """
     with made_folder(parent):
-        folder = Path(tempfile.mkdtemp(prefix=".edgedl-", dir=parent))
+        _sweep(parent)
+        folder = Path(tempfile.mkdtemp(prefix=_STAGED, dir=parent))
+        lock = _locked(folder)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the staged folders that nobody holds; one younger than GRACE may be on its way to its lock."""
+    for left in parent.glob(f"{_STAGED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > GRACE and (lock := _locked(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """An open descriptor that holds the folder's lock; None where another process does, or the file system has none."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def publish_folder(folder: Path, target: Path) -> None:

@@ -32,13 +32,7 @@ TASKS = [
     ("transformer", None, 0.95, "w8a8-dynamic", "w8a8-dynamic"),
     ("medical", None, 0.94, "w8a8", "w8a8"),
     ("answers", None, 0.95, "w8", "w8"),
-    (
-        "captioner",
-        BCCD,
-        0.5,
-        None,
-        None,
-    ),  # its encoder sums over the picture, which 8 bits do not carry within the gate
+    ("captioner", BCCD, 0.5, "w8", "w8a8"),
     ("translation", MULTI30K, 0.18, "w8a8-dynamic", "w8a8-dynamic"),
     ("summarisation", MULTI30K, 0.38, "w8", "w8"),
 ]

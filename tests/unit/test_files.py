@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,26 @@ def test_staging_is_removed_whatever_happens(tmp_path: Path, error: type[BaseExc
         (folder / "half").write_bytes(b"x")
         raise error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
+    code = "from pathlib import Path; import sys, edgedl.files as f; c = f.staging(Path(sys.argv[1])); print(c.__enter__(), flush=True); input()"
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with (
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living,
+    ):
+        left, held = (Path(child.stdout.readline().strip()) for child in (killed, living) if child.stdout)
+        killed.kill()
+        killed.wait()
+        (left / "half").touch()
+        with files.staging(tmp_path):
+            assert left.is_dir()  # too young to tell
+        for folder in (left, held):
+            os.utime(folder, (1, 1))
+        with files.staging(tmp_path) as own:
+            assert sorted(tmp_path.iterdir()) == sorted((own, held))
+        living.kill()
 
 
 def test_staging_takes_new_folders_away_unless_they_hold_something(tmp_path: Path) -> None:
