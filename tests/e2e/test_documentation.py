@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-LONG_PAGES = ("compare", "encoder-decoder", "energy", "engines", "prune")
+LONG_PAGES = ("ci", "compare", "encoder-decoder", "energy", "engines", "prune")
 """Half a minute each; `make test-slow` runs them."""
 
 
@@ -77,3 +77,15 @@ def test_links_lead_somewhere() -> None:
     for page in (*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_workflow_runs_what_the_page_runs() -> None:
+    """Every edgedl command of the GitHub Actions example is among those that the page's own test runs."""
+    yaml = pytest.importorskip("yaml")
+    texts = blocks(ROOT / "docs" / "ci.md")
+    (workflow,) = (yaml.safe_load(text) for language, text in texts if language == "yaml")
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    lines = [line for step in steps for line in step.get("run", "").splitlines() if line.startswith("edgedl ")]
+    ran = {line for language, text in texts if language == "sh" for line in text.splitlines()}
+    assert len(lines) >= 7
+    assert set(lines) <= ran
