@@ -220,7 +220,8 @@ def runtimes_for(source: Source) -> list[str]:
     """Names of the installed engines that load the source; first those that its exporter proves files with."""
     fmt = format_of(source)
     proving = registry.proving_runtimes(fmt)
-    able = [name for name, plugin in registry.usable_runtimes().items() if fmt in plugin.formats]
+    usable = registry.usable_runtimes().items()
+    able = [name for name, plugin in usable if fmt in plugin.formats and not getattr(plugin, "named_only", False)]
     return sorted(able, key=lambda name: proving.index(name) if name in proving else len(proving))
 
 

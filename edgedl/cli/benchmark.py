@@ -22,6 +22,8 @@ Examples:
   edgedl benchmark digits.onnx digits.tflite --mode cold
   edgedl benchmark digits.onnx --mode sustained --seconds 300 -o sustained.json
   edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
+  edgedl benchmark digits.w8a8.tflite --target mcu:arduino-nano-33-ble
+  edgedl benchmark digits.onnx --target local:cpus=1,quota=25%,memory=64MB
   edgedl benchmark net.tflite --target predicted:raspberry-pi-4 --grid 350 --battery 3000mAh@3.7V --duty 10/s
 """
 
@@ -132,6 +134,15 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
         write_atomic(output, text.encode())
     click.echo(text, nl=False) if as_json else _show(record, stated)
     _warn(record)
+    _refuse_objections(record)
+
+
+def _refuse_objections(record: BenchmarkRecord) -> None:
+    """Once the figures are told: a model that does not fit its target is a failed gate."""
+    from edgedl.errors import GateFailed
+
+    if objections := [subject.objection for subject in record.subjects if subject.objection]:
+        raise GateFailed("; ".join(objections))
 
 
 def _check_output(output: Path, force: bool) -> None:

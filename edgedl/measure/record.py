@@ -162,7 +162,8 @@ class Measured:
     starts: of the mode `cold`. profile: what its operators take. doubts: what could not be found, and why.
     rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
     target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
-    notes: sentences that belong to the figures. quota: the share of its processors' time that the target allows.
+    notes: sentences that belong to the figures. objection: why the model is nothing for the target, whose figures stand.
+    quota: the share of its processors' time that the target allows.
     """
 
     label: str
@@ -194,6 +195,7 @@ class Measured:
     parity: HostParity | None = None
     notes: tuple[str, ...] = ()
     quota: float = 1.0
+    objection: str | None = None
 
     @property
     def peak_bytes(self) -> int | None:

@@ -12,7 +12,9 @@ from edgedl.measure.plan import Subject
 from edgedl.measure.record import Measured
 from edgedl.runtime import NO_OPTIONS, Options, Source, format_of, runtimes_for
 
-NAMES = {"ort": "ONNX Runtime", "litert": "LiteRT", "torch": "PyTorch", "openvino": "OpenVINO"}
+NAMES = {
+    "ort": "ONNX Runtime", "litert": "LiteRT", "torch": "PyTorch", "openvino": "OpenVINO", "tflm": "TensorFlow Lite Micro",
+}  # fmt: skip
 """what people call the built-in engines; a plugin goes by its own name"""
 
 

@@ -45,13 +45,14 @@ def _instructions(subject: Measured) -> float | None:
 
 
 def basis_sentences(record: BenchmarkRecord) -> tuple[str, ...]:
-    """For each figure that is not measured, what it rests on."""
-    return tuple(
-        printable(f"{subject.source} on {subject.target}: {figure.name} {figure.how} from {figure.basis}")
-        for subject in record.subjects
-        for figure in subject.figures
-        if figure.basis
-    )
+    """For each figure that is not measured, what it rests on; subjects whose figures rest on the same are told together."""
+    sources: dict[str, list[str]] = {}
+    for subject in record.subjects:
+        for figure in subject.figures:
+            if figure.basis:
+                told = f" on {subject.target}: {figure.name} {figure.how} from {figure.basis}"
+                sources.setdefault(told, []).append(subject.source)
+    return tuple(printable(", ".join(dict.fromkeys(names)) + told) for told, names in sources.items())
 
 
 def parity_told(parity: HostParity) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgedl.exporter import Calibration, Description, Layer, Piece, Program, QuantizationOptions
+    from edgedl.lifetimes import Lifetimes
 
 
 class TfliteExporter:
@@ -70,6 +71,12 @@ class TfliteExporter:
         from edgedl_tflite.describe import describe
 
         return describe(path)
+
+    def lifetimes(self, source: Path) -> Lifetimes:
+        """When its tensors are alive, for targets without an allocator."""
+        from edgedl_tflite.lifetimes import lifetimes
+
+        return lifetimes(source)
 
     def workload(self, path: Path) -> Workload:
         from edgedl_tflite.workload import workload
