@@ -16,11 +16,12 @@ from edgedl import tensorfile
 from edgedl.adapter import Adapter, Direct
 from edgedl.artifact import Artifact, Manifest, golden_path, manifest_path
 from edgedl.errors import EngineFailed, GateFailed, InvalidArtifact, InvalidTensor
-from edgedl.exporter import Exporter, Program
+from edgedl.exporter import Calibration, Exporter, Program
 from edgedl.files import publish, sha256
 from edgedl.isolated import IsolatedSession
 from edgedl.program import output_specs
 from edgedl.runtime import Session, accept
+from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, DynamicAxes, Feeds, TensorSpec
 from edgedl.task import Predict, Score
@@ -73,6 +74,7 @@ class Claim:
     """What a staged file says that it is, before it is proven.
 
     judge: holds it against its float parent, once it is proven. allow_slower: what the judge finds is told and no failure.
+    runs: on which the sums of an integer file are looked at; the inputs of the proof where there are none.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Claim:
     provenance: Mapping[str, Any]
     judge: Judge | None = None
     allow_slower: bool = False
+    runs: Calibration | None = None
 
 
 def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
@@ -150,14 +153,21 @@ def cases_of(session: Session, reference: Reference) -> dict[str, dict[str, Arra
 
 
 def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) -> Manifest:
+    integers = {"saturation": saturation_of(staged, claim).to_dict()} if claim.scheme.activations == "int8" else {}
     made_in = os.path.relpath(Path.cwd(), staged.parent.parent)
     return Manifest(
         claim.name, claim.exporter.format, claim.scheme.name,
         *_with_axis_names(session, claim.reference.program),
         staged.stat().st_size, sha256(staged), claim.exporter.describe(staged).opset,
         {**claim.provenance, "made_in": made_in, "versions": versions()},
-        evidence.to_dict(), claim.reference.adapter.states,
+        {**evidence.to_dict(), **integers}, claim.reference.adapter.states,
     )  # fmt: skip
+
+
+def saturation_of(staged: Path, claim: Claim) -> Saturation:
+    """A verdict that opens and closes no gate."""
+    batches, adapter = claim.reference.batches, claim.reference.adapter
+    return claim.exporter.saturation(staged, claim.runs or (lambda: map(adapter.first_run, batches)))
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edgedl.errors import InvalidInput, UnknownName, Unsupported
+from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec
 from edgedl.workload import Workload
@@ -75,6 +76,7 @@ class Program:
             yield axis.name if axis else length
 
 
+AUTO = "auto"
 CALIBRATORS = ("minmax", "entropy", "percentile", "mse")
 
 
@@ -88,7 +90,7 @@ class QuantizationOptions:
     bias_correction: biases take up the mean error that rounded weights cause. equalize: scales are balanced between
     consecutive layers. smooth: SmoothQuant's alpha, the share of the activations' spread that goes into the weights.
     keep_float, wide, narrow: layers, as `Exporter.layers` names them, that stay float, have 16-bit activations, or have
-    7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2).
+    7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2); AUTO in `narrow`: those that are seen to overflow.
     """
 
     calibrator: str = "minmax"
@@ -225,6 +227,9 @@ class Exporter(Protocol):
 
     def objection(self, source: Path, scheme: Scheme) -> str | None:
         """Why the scheme is a bad choice for this file (with a better one), or None."""
+
+    def saturation(self, path: Path, runs: Calibration | None) -> Saturation:
+        """Whether sums of an integer file saturate in the format's engine, on the runs or for any input (see edgedl.saturation)."""
 
     def describe(self, path: Path) -> Description:
         """What is in the file; InvalidArtifact if it is not of this format."""

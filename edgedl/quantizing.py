@@ -14,9 +14,9 @@ from edgedl import calibration as sources
 from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.batching import batched
-from edgedl.delivery import Claim, Judge, Reference, deliver
+from edgedl.delivery import Claim, Judge, Reference, deliver, saturation_of
 from edgedl.errors import EdgedlError, InvalidInput, Unsupported
-from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
+from edgedl.exporter import AUTO, DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.group import SUFFIX
@@ -102,20 +102,30 @@ class Job:
     provenance: Mapping[str, Any]
     path: Path
 
-    def write(self, options: QuantizationOptions, path: Path) -> None:
-        """The file alone, not proven; Unsupported where the options or the scheme cannot be carried out."""
-        _write(self.exporter, self.source, self.scheme, self.runs, path, options)
+    def write(self, options: QuantizationOptions, path: Path) -> QuantizationOptions:
+        """The file alone, not proven, and what AUTO came to; Unsupported where options or scheme cannot be carried out."""
+        if AUTO not in options.narrow:
+            _write(self.exporter, self.source, self.scheme, self.runs, path, options)
+            return options
+        named = tuple(name for name in options.narrow if name != AUTO)
+        self.write(replace(options, narrow=named), path)
+        found = saturation_of(path, self._claim({})).confirmed
+        known = {layer.name for layer in self.exporter.layers(self.source.path)}
+        mended = (layer.layer for layer in found if layer.layer in known)
+        return self.write(replace(options, narrow=tuple(dict.fromkeys((*named, *mended)))), path)
 
     def deliver(
         self, options: QuantizationOptions, judge: Judge | None = None, allow_slower: bool = False, **found: Any
     ) -> Artifact:
         """Written, proven and put in its place; `found` goes into the provenance."""
         with staging(self.path.parent) as stage:
-            self.write(options, stage / self.path.name)
-            provenance = {**self.provenance, "options": asdict(options), **found}
-            name = _stem(self.source)
-            claim = Claim(name, self.exporter, self.scheme, self.reference, provenance, judge, allow_slower)
-            return deliver(stage / self.path.name, self.path.parent, claim)
+            staged = stage / self.path.name
+            provenance = {**self.provenance, "options": asdict(self.write(options, staged)), **found}
+            claim = replace(self._claim(provenance), judge=judge, allow_slower=allow_slower)
+            return deliver(staged, self.path.parent, claim)
+
+    def _claim(self, provenance: Mapping[str, Any]) -> Claim:
+        return Claim(_stem(self.source), self.exporter, self.scheme, self.reference, provenance, runs=self.runs)
 
 
 @contextmanager

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgedl.cli import options, output
+from edgedl.cli import options, output, saturating
 from edgedl.sizes import size
 
 if TYPE_CHECKING:
     from edgedl.artifact import Artifact
     from edgedl.exporter import Description, Layer
+    from edgedl.saturation import Saturation
 
 
 @click.command("inspect")
 @click.argument("artifact")
 @click.option("--layers", "by_layer", is_flag=True, help="List the layers that can be quantized each by itself.")
+@click.option(
+    "--calibration", metavar="SRC", help="Inputs on which int8 sums are looked at: .npz, .npy, a folder, a task."
+)
 @options.as_json
-def command(artifact: str, by_layer: bool, as_json: bool) -> None:
+def command(artifact: str, by_layer: bool, calibration: str | None, as_json: bool) -> None:
     """Show what is in a model file or an artifact group, and what was proven of it.
 
     \b
@@ -28,6 +32,7 @@ def command(artifact: str, by_layer: bool, as_json: bool) -> None:
       edgedl inspect out/digits.onnx
       edgedl inspect model.tflite --json
       edgedl inspect model.onnx --layers
+      edgedl inspect model.int8.onnx --calibration rows.npz
       edgedl inspect out/translation.onnx.group
     """
     from edgedl import registry
@@ -45,11 +50,34 @@ def command(artifact: str, by_layer: bool, as_json: bool) -> None:
         )
         return
     description = registry.exporter(opened.format).describe(opened.path)
+    found = _saturation(opened, description, calibration)
     if as_json:
         described = {**asdict(description), "left_wide": left_wide(description)}
+        described["saturation"] = found.to_dict() if found else None
         output.print_json({**output.artifact_json(opened), "description": described})
         return
-    click.echo("\n".join(_lines(opened, description)))
+    click.echo("\n".join([*_lines(opened, description), *_saturating(found)]))
+
+
+def _saturation(artifact: Artifact, description: Description, calibration: str | None) -> Saturation | None:
+    """On the inputs given, else as the manifest has it, else by the bound alone; None where no product is of integers."""
+    from edgedl import calibration as sources
+    from edgedl import registry
+
+    if not calibration and (told := saturating.recorded(artifact)):
+        return told
+    runs = None
+    if calibration:
+        source = sources.from_source(calibration, description.inputs)
+        runs = sources.prepared(source, description.inputs, sources.SAMPLES)
+    found = registry.exporter(artifact.format).saturation(artifact.path, runs)
+    return found if found.layers else None
+
+
+def _saturating(found: Saturation | None) -> Iterator[str]:
+    if found:
+        yield saturating.headline(found)
+        yield from saturating.table(found)
 
 
 def _layer_lines(layers: tuple[Layer, ...]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edgedl.artifact import Artifact, is_model
-from edgedl.cli import options, output
+from edgedl.cli import options, output, saturating
 from edgedl.cli.scheme_options import carried_out
 from edgedl.errors import InvalidInput
 from edgedl.exporter import QuantizationOptions
@@ -80,7 +80,7 @@ def command(
         click.echo(sentence)
     for artifact in artifacts:
         click.echo(output.proven_line(artifact))
-        for line in _kept(artifact):
+        for line in (*_kept(artifact), *_saturating(artifact)):
             click.echo(line)
 
 
@@ -117,6 +117,12 @@ def _kept(artifact: Artifact) -> Iterator[str]:
     for layer in found["kept"]:
         lost = "" if layer["without"] is None else f"; in int8 the drop would be {layer['without']:.3g}"
         yield f"  stays in float: {layer['name']} ({layer['operator']}), SQNR {layer['sqnr_db']:.1f} dB{lost}"
+
+
+def _saturating(artifact: Artifact) -> Iterator[str]:
+    found = saturating.recorded(artifact)
+    if found and (found.confirmed or found.possible):
+        yield f"  {saturating.headline(found)}"
 
 
 def _trained(

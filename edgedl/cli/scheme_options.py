@@ -28,7 +28,12 @@ def carried_out(function: Function) -> Function:
     @click.option("--smooth", type=float, metavar="ALPHA", help="SmoothQuant for transformers, as 0.5.")
     @click.option("--keep-float", multiple=True, metavar="LAYER", help=f"A layer that stays float, {_LAYERS}.")
     @click.option("--wide", multiple=True, metavar="LAYER", help=f"A layer with 16-bit activations, {_LAYERS}.")
-    @click.option("--narrow", multiple=True, metavar="LAYER", help=f"A layer with 7-bit weights, {_LAYERS}.")
+    @click.option(
+        "--narrow",
+        multiple=True,
+        metavar="LAYER",
+        help=f"A layer with 7-bit weights, {_LAYERS}; auto: those that saturate.",
+    )
     @functools.wraps(function)
     def wrapped(
         calibrator: str, per_tensor: bool, bias_correction: bool, equalize: bool, smooth: float | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, Layer, Program, QuantizationOptions
+from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
 from edgedl.workload import Workload
@@ -57,6 +58,11 @@ class OnnxExporter:
         from edgedl_onnx.objection import objection
 
         return objection(source, scheme)
+
+    def saturation(self, path: Path, runs: Calibration | None) -> Saturation:
+        from edgedl_onnx.saturation import saturation
+
+        return saturation(path, runs)
 
     def describe(self, path: Path) -> Description:
         from edgedl_onnx.describe import describe

@@ -20,10 +20,10 @@ def required(scheme: str, calibration: Calibration | None) -> Calibration:
 
 
 class Observer:
-    """A model whose tensors can be looked at."""
+    """A model whose tensors can be looked at. kinds: of their dtypes, as numpy names them."""
 
-    def __init__(self, model: onnx.ModelProto, names: Collection[str]) -> None:
-        probed = onnx.ModelProto()
+    def __init__(self, model: onnx.ModelProto, names: Collection[str], kinds: str = "f") -> None:
+        self._kinds, probed = kinds, onnx.ModelProto()
         probed.CopyFrom(model)
         given = {value.name for value in (*model.graph.output, *model.graph.input)}
         made = {name for node in model.graph.node for name in node.output}
@@ -38,11 +38,11 @@ class Observer:
         )
 
     def values(self, calibration: Calibration) -> Iterator[tuple[str, Array]]:
-        """(tensor, values) of every float tensor for every batch. InvalidInput if there is none."""
+        """(tensor, values) of every tensor of these kinds for every batch. InvalidInput if there is none."""
         empty = True
         for feeds in calibration():
             empty = False
-            yield from ((name, np.asarray(feeds[name])) for name in self._fed if feeds[name].dtype.kind == "f")
+            yield from ((name, np.asarray(feeds[name])) for name in self._fed if feeds[name].dtype.kind in self._kinds)
             if self._asked:
                 yield from self._run(dict(feeds))
         if empty:
@@ -50,5 +50,5 @@ class Observer:
 
     def _run(self, feeds: dict[str, Array]) -> Iterator[tuple[str, Array]]:
         for name, array in zip(self._asked, self._session.run(self._asked, feeds), strict=True):
-            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+            if isinstance(array, np.ndarray) and array.dtype.kind in self._kinds:
                 yield name, array

@@ -28,7 +28,7 @@ _OPTIONS = {
     "w8a8": (*_STATIC, "wide"),
     "w8a16": _STATIC,
     "w4": ("keep_float",),
-    "w8a8-dynamic": ("keep_float", "per_channel"),
+    "w8a8-dynamic": ("keep_float", "narrow", "per_channel"),
     "w8": ("keep_float", "per_channel"),
     "fp16": ("keep_float",),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedl.exporter import DEFAULT_OPTIONS
+from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
 from edgedl.workload import Workload
@@ -66,6 +67,10 @@ class TfliteExporter:
         from edgedl_tflite.objection import objection
 
         return objection(source, scheme)
+
+    def saturation(self, path: Path, runs: Calibration | None) -> Saturation:
+        """Nothing can saturate: XNNPACK widens both factors to 16 bits before AVX2 multiplies and adds them in 32."""
+        return Saturation((), "LiteRT", "LiteRT adds the products of int8 in 32 bits on every processor")
 
     def describe(self, path: Path) -> Description:
         from edgedl_tflite.describe import describe

@@ -28,6 +28,7 @@ class OrtRuntime:
             "precision": "on a GPU: fp32 (default), tf32 with cuda; fp32, fp16, int8 with tensorrt",
             "transfers": "on a GPU: 1 (default) or 0: whether each run copies inputs and outputs",
             "fallback": "on a GPU: 0 (default) or 1: whether operators without a kernel there may run on the processor",
+            "exact": "0 (default) or 1: on x86 without VNNI, int8 sums that cannot saturate, by slower kernels",
             "arena": "1 (default) or 0: whether freed memory is kept",
         }
     )

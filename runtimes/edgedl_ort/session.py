@@ -81,6 +81,8 @@ def session_options(threads: int | None, chosen: Options) -> Any:
     options.graph_optimization_level = option_value(chosen, "optimization", _LEVELS, "all")
     options.execution_mode = option_value(chosen, "execution", _MODES, "sequential")
     options.enable_cpu_mem_arena = option_value(chosen, "arena", _SWITCH, "1")
+    if option_value(chosen, "exact", _SWITCH, "0"):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if threads is not None or "spinning" in chosen:
