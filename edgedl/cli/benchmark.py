@@ -10,7 +10,10 @@ import click
 from edgedl.cli import options as shared
 
 if TYPE_CHECKING:
-    from edgedl.measure import BenchmarkRecord, Subject
+    from contextlib import AbstractContextManager
+
+    from edgedl.measure import BenchmarkRecord, Plan, Subject
+    from edgedl.measure.journal import Journal
     from edgedl.report.footprint import Stated
 
 EXAMPLES = """\b
@@ -24,6 +27,8 @@ Examples:
   edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
   edgedl benchmark digits.w8a8.tflite --target mcu:arduino-nano-33-ble
   edgedl benchmark digits.onnx --target local:cpus=1,quota=25%,memory=64MB
+  edgedl benchmark digits.onnx --target ssh://pi@raspberrypi.local
+  edgedl benchmark digits.onnx --target @targets.toml -o fleet.json
   edgedl benchmark net.tflite --target predicted:raspberry-pi-4 --grid 350 --battery 3000mAh@3.7V --duty 10/s
 """
 
@@ -135,6 +140,8 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     click.echo(text, nl=False) if as_json else _show(record, stated)
     _warn(record)
     _refuse_objections(record)
+    if options["target"].startswith("@"):
+        _refuse_failed_devices(record)
 
 
 def _refuse_objections(record: BenchmarkRecord) -> None:
@@ -161,9 +168,11 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     from edgedl.measure.journal import kept_in
     from edgedl.targets import WorkerTarget, find
 
+    if options["target"].startswith("@"):
+        return _measure_fleet(artifacts, options, output, force)
     target = find(options["target"])
     subjects = _subjects(artifacts, options)
-    plan = Plan(runs=options["runs"], profile=options["profile"], timeout=options["timeout"], **_amounts(options))
+    plan = Plan(**_amounts(options))
     choice = InputChoice(subjects, options["batch"], options["inputs"])
     with progress_bar("Measuring") as progress:
         if isinstance(target, WorkerTarget) and output:
@@ -175,8 +184,40 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     return record
 
 
+def _measure_fleet(
+    artifacts: tuple[str, ...], options: dict[str, Any], output: Path | None, force: bool
+) -> BenchmarkRecord:
+    """On every device of the file; what the file says of one counts before --runtime and --threads."""
+    from edgedl.cli.output import progress_bar
+    from edgedl.measure import InputChoice, Plan
+    from edgedl.targets.fleet import Fleet, quarantine, read
+
+    devices = []
+    for device in read(Path(options["target"][1:])):
+        own = {"runtimes": device.runtime and (device.runtime,), "threads": device.threads and (device.threads,)}
+        told = {**options, **{name: value for name, value in own.items() if value}}
+        devices.append((device, _subjects(artifacts, told)))
+    plan, subjects = Plan(**_amounts(options)), [subject for _, subjects in devices for subject in subjects]
+    choice = InputChoice(subjects, options["batch"], options["inputs"])
+    with progress_bar("Measuring") as progress, _fleet_journal(output, subjects, plan, force, options) as journal:
+        return Fleet(devices, quarantine(), journal).measure(choice, plan, progress)
+
+
+def _fleet_journal(
+    output: Path | None, subjects: list[Subject], plan: Plan, force: bool, options: dict[str, Any]
+) -> AbstractContextManager[Journal | None]:
+    from contextlib import nullcontext
+
+    from edgedl.measure.journal import kept_in
+
+    if not output:
+        return nullcontext()
+    described = Path(options["target"][1:]).read_text()
+    return kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force, described)
+
+
 def _amounts(options: dict[str, Any]) -> dict[str, Any]:
-    """What is measured, with the defaults of the mode."""
+    """Of the plan, with the defaults of the mode."""
     import os
 
     mode = options["mode"]
@@ -184,7 +225,8 @@ def _amounts(options: dict[str, Any]) -> dict[str, Any]:
     streams = (options["streams"] or os.cpu_count() or 1) if mode == "throughput" else 1
     if options["streams"] and mode != "throughput":
         raise click.UsageError(f"--streams belongs to --mode throughput, not to {mode}")
-    return {**DEFAULTS.get(mode, {}), **given, "mode": mode, "streams": streams}
+    stated = {name: options[name] for name in ("runs", "profile", "timeout")}
+    return {**stated, **DEFAULTS.get(mode, {}), **given, "mode": mode, "streams": streams}
 
 
 def _subjects(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Subject]:
@@ -211,6 +253,16 @@ def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
     if failure and not record.finished:
         kind = {"InvalidInput": InvalidInput, "Unavailable": Unavailable}.get(failure.kind, EngineFailed)
         raise kind(f"{record.subjects[0].label}: {failure.message}")
+
+
+def _refuse_failed_devices(record: BenchmarkRecord) -> None:
+    """Of a fleet: after the others were told."""
+    from edgedl.errors import GateFailed
+
+    failed = dict.fromkeys(subject.place for subject in record.subjects if subject.failure)
+    if failed:
+        devices = {subject.place for subject in record.subjects}
+        raise GateFailed(f"{len(failed)} of {len(devices)} devices failed: {', '.join(failed)}")
 
 
 def _stated(options: dict[str, Any]) -> Stated | None:

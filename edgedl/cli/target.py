@@ -15,6 +15,7 @@ def command() -> None:
     \b
     Examples:
       edgedl target setup qemu-aarch64
+      edgedl target setup ssh://pi@raspberrypi.local --set engine=litert
       edgedl target remove qemu-aarch64
     """
 
@@ -25,9 +26,11 @@ def command() -> None:
 def setup(target: str, settings: tuple[str, ...]) -> None:
     """Make TARGET ready. What was interrupted goes on where it stopped."""
     from edgedl.targets import kind_of
+    from edgedl.targets.fleet import quarantine
 
     kind, detail = kind_of(target)
     kind.setup(detail, _parsed(settings, kind.settings), output.note)
+    quarantine().worked(target)
     click.echo(f"{target} is ready: edgedl benchmark ARTIFACT --target {target}")
 
 

@@ -164,6 +164,7 @@ class Measured:
     target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
     notes: sentences that belong to the figures. objection: why the model is nothing for the target, whose figures stand.
     quota: the share of its processors' time that the target allows.
+    device_name: what a fleet file calls the target.
     """
 
     label: str
@@ -196,6 +197,12 @@ class Measured:
     notes: tuple[str, ...] = ()
     quota: float = 1.0
     objection: str | None = None
+    device_name: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it ran, as people call it; two subjects of one place were measured side by side."""
+        return self.device_name or self.target
 
     @property
     def peak_bytes(self) -> int | None:

@@ -56,11 +56,11 @@ def build(
 
 
 def comparisons(record: BenchmarkRecord | None) -> tuple[str, ...]:
-    """One sentence for each timed subject against the first one that was timed on the same target."""
+    """One sentence for each timed subject against the first one that was timed in the same place."""
     timed = [subject for subject in record.finished if subject.rounds] if record else []
-    first = {subject.target: subject for subject in reversed(timed)}
+    first = {subject.place: subject for subject in reversed(timed)}
     mode = record.plan.mode if record else ""
-    return tuple(verdict(s, first[s.target], mode) for s in timed if s is not first[s.target])
+    return tuple(verdict(s, first[s.place], mode) for s in timed if s is not first[s.place])
 
 
 def _title(rows: tuple[Row, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,6 +14,8 @@ from edgedl.report.rows import Row
 
 T = TypeVar("T")
 Timed = tuple[Measured, Summary | None]
+HERE = "local"
+"""the target that goes without saying"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
         Column("artifact", lambda row: row.name, words=True),
         Column("scheme", lambda row: row.scheme or units.NONE, words=True),
         Column("engine", lambda row: row.engine or "not measured", words=True),
+        *([_ROW_PLACE] if any(row.place not in (None, HERE) for row in rows) else []),
         *([threads] if len({row.threads for row in rows if row.measured}) > 1 else []),
         Column("size", lambda row: units.size(row.size)),
         Column("smaller", lambda row: units.times(row.smaller)),
@@ -46,11 +49,12 @@ def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
     )
 
 
-def benchmark_columns(mode: str = "latency") -> tuple[Column[Timed], ...]:
-    """Those of `edgedl benchmark` in one of its modes."""
+def benchmark_columns(mode: str = "latency", places: Iterable[str] = ()) -> tuple[Column[Timed], ...]:
+    """Those of `edgedl benchmark` in one of its modes. places: where the subjects ran; told unless it is this machine."""
     who = (
         Column[Timed]("artifact", lambda timed: timed[0].source, words=True),
         Column[Timed]("engine", lambda timed: timed[0].engine or timed[0].runtime, words=True),
+        *([_PLACE] if set(places) - {HERE} else []),
         Column[Timed]("threads", lambda timed: str(timed[0].threads or units.NONE)),
         Column[Timed]("size", lambda timed: units.size(timed[0].size)),
     )
@@ -83,6 +87,8 @@ def _percentile(summary: Summary | None, level: float) -> str:
     return units.duration(found.value if found else None)
 
 
+_PLACE = Column[Timed]("device", lambda timed: timed[0].place, words=True)
+_ROW_PLACE = Column[Row]("device", lambda row: row.place or units.NONE, words=True)
 _RATE = Column[Timed]("runs/s [95 %]", lambda timed: units.rate(timed[1].per_second) if timed[1] else units.NONE)
 _WARM = (
     Column[Timed]("median [95 %]", _timed),

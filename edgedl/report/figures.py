@@ -33,7 +33,7 @@ def _fewer(record: BenchmarkRecord) -> Iterator[str]:
     """Each subject against the first one of its format on the same target; counts have no interval."""
     first: dict[tuple[str, str], Measured] = {}
     for subject in record.subjects:
-        base = first.setdefault((subject.target, subject.format), subject)
+        base = first.setdefault((subject.place, subject.format), subject)
         counts, others = _instructions(subject), _instructions(base)
         if subject is not base and counts and others:
             more = f"{others / counts:.2f}x fewer" if counts <= others else f"{counts / others:.2f}x more"
@@ -91,7 +91,7 @@ def _column(name: str) -> Column[Measured]:
 _SUBJECT: tuple[Column[Measured], ...] = (
     Column("artifact", lambda subject: subject.source, words=True),
     Column("engine", lambda subject: subject.engine or subject.runtime, words=True),
-    Column("target", lambda subject: subject.target, words=True),
+    Column("target", lambda subject: subject.place, words=True),
 )
 _HOW = Column[Measured](
     "how", lambda subject: ", ".join(dict.fromkeys(figure.how for figure in subject.figures)), words=True

@@ -26,9 +26,9 @@ class Line:
 
 
 def matrix(record: BenchmarkRecord | None) -> tuple[Line, ...]:
-    """A line for each timed subject; empty for fewer than three, or where they did not run on one target."""
+    """A line for each timed subject; empty for fewer than three, or where they did not run in one place."""
     timed = [subject for subject in record.finished if subject.rounds] if record else []
-    if record is None or len(timed) < FEWEST or len({subject.target for subject in timed}) > 1:
+    if record is None or len(timed) < FEWEST or len({subject.place for subject in timed}) > 1:
         return ()
     gains = _gains(timed, record.plan.mode)
     places = range(len(timed))

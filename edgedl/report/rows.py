@@ -51,6 +51,11 @@ class Row:
         return self.measured.threads if self.measured else None
 
     @property
+    def place(self) -> str | None:
+        """The target, by its name in a fleet file where it has one."""
+        return self.measured.place if self.measured else None
+
+    @property
     def proven(self) -> bool | None:
         """None where there is no evidence, as for the original itself."""
         return self.evidence.passed if self.evidence else None

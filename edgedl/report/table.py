@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 def benchmark_table(record: BenchmarkRecord) -> str:
     """The table that `edgedl benchmark` prints."""
-    return render(benchmark_columns(record.plan.mode), zip(record.subjects, record.summaries, strict=True))
+    places = [subject.place for subject in record.subjects]
+    return render(benchmark_columns(record.plan.mode, places), zip(record.subjects, record.summaries, strict=True))
 
 
 def report_table(rows: tuple[Row, ...]) -> str:

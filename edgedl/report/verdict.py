@@ -24,7 +24,21 @@ class Choice:
 
 
 def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Choice:
-    """Among the proven artifacts within the budget the fastest; of those that are as fast, the smallest."""
+    """Among the proven artifacts within the budget the fastest; of those that are as fast, the smallest.
+
+    Of several places one for each, in one sentence: what is fastest on one need not be on another.
+    """
+    places = list(dict.fromkeys(row.place for row in rows if row.place))
+    if len(places) < 2:
+        return _choose(rows, max_drop)
+    chosen = {place: _choose([row for row in rows if row.place in (None, place)], max_drop) for place in places}
+    said = dict.fromkeys(choice.sentence for choice in chosen.values())
+    if len(said) == 1:
+        return Choice(None, next(iter(said)))
+    return Choice(None, "; ".join(f"on {place}: {choice.sentence}" for place, choice in chosen.items()))
+
+
+def _choose(rows: Sequence[Row], max_drop: float) -> Choice:
     proven = [row for row in rows if row.proven and row.format != "torch"]
     if not proven:
         return Choice(None, _nothing_proven(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgedl import registry
+from edgedl.errors import InvalidInput
 from edgedl.targets.target import Target, TargetKind
 
 
@@ -14,5 +15,7 @@ def find(text: str) -> Target:
 
 def kind_of(text: str) -> tuple[TargetKind, str]:
     """(kind, detail) of a target's text."""
+    if text.startswith("@"):
+        raise InvalidInput(f"{text} is a fleet, which only edgedl benchmark takes: name one of its devices")
     name, _, detail = text.partition(":")
     return registry.target(name), detail

@@ -27,8 +27,10 @@ class Status:
 class Target(ABC):
     """One place, such as `ssh://pi@board`; opening it touches nothing, using it may raise Unavailable.
 
-    name: as in `--target`.
+    name: as in `--target`. machine: what it keeps busy, "" for this machine: one measurement at a time.
     """
+
+    machine = ""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -16,9 +16,9 @@ from edgedl.targets.target import Target
 class WorkerTarget(Target):
     """A machine on which edgedl.worker can be started. timeout: seconds that one request of a session may take."""
 
-    def __init__(self, place: Place, timeout: float = 600.0) -> None:
+    def __init__(self, place: Place, timeout: float = 600.0, machine: str = "") -> None:
         super().__init__(place.name)
-        self.place, self.timeout = place, timeout
+        self.place, self.timeout, self.machine = place, timeout, machine
 
     def measure(
         self,

@@ -106,7 +106,8 @@ class SshKind(TargetKind):
     }
 
     def open(self, detail: str) -> Target:
-        return WorkerTarget(Board(Address.of(detail)))
+        address = Address.of(detail)
+        return WorkerTarget(Board(address), machine=address.known_as)
 
     def status(self) -> Status:
         reason = client.possible()
