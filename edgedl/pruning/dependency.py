@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -46,9 +47,24 @@ def _traced(program: Program, scratch: nn.Module) -> list[Group]:
                 f"{program.name} cannot be traced for pruning{_where(scratch, inputs)}: {first_line(error)}"
             ) from error
         _refuse_unreached(program.name, scratch, graph)
+        _follow_flattened_joins(graph)
         kinds = (CONVOLUTIONS, nn.Linear, nn.Embedding)
         found = [_in_our_words(graph, group) for group in graph.get_all_groups(root_module_types=kinds)]
     return [group for group in found if group]
+
+
+def _follow_flattened_joins(graph: Any) -> None:
+    """Torch-Pruning 1.6.1 counts the inputs of the layer behind a concatenation, and where they are more than the channels it
+    takes the axis for another one and ties the parts together. Behind a flatten they are more: the axis is known, so it asks again.
+    """
+    from torch_pruning import ops
+    from torch_pruning.dependency import index_mapping
+
+    for node in graph.module2node.values():
+        along_channels = node.type == ops.OPTYPE.CONCAT and getattr(node.grad_fn, "_saved_dim", None) == 1
+        if along_channels and node.module.offsets is None:
+            with patch.object(index_mapping.shape_infer, "infer_in_channels_recursively", lambda *_, **__: None):
+                index_mapping.update_concat_index_mapping(graph, node)
 
 
 def _where(scratch: nn.Module, inputs: Any) -> str:

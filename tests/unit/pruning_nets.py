@@ -57,6 +57,22 @@ class Concatenating(nn.Module):
         return out
 
 
+class Dense(nn.Module):
+    """Concatenations of concatenations, the last one flattened with its places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.third, self.head = nn.Conv2d(16, 8, 3, padding=1), nn.Linear(24 * 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.first(x).relu()
+        both = torch.cat([first, self.second(first).relu()], 1)
+        joined = torch.cat([both, self.third(both).relu()], 1)
+        out: torch.Tensor = self.head(nn.functional.adaptive_avg_pool2d(joined, 2).flatten(1))
+        return out
+
+
 class Grouped(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -176,6 +192,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, IMAGE),
     "inverted": (Inverted, IMAGE),
     "concatenating": (Concatenating, IMAGE),
+    "dense": (Dense, IMAGE),
     "grouped": (Grouped, IMAGE),
     "rnn": (lambda: Recurrent(nn.RNN, 1, False), (2, 7)),
     "lstm": (lambda: Recurrent(nn.LSTM, 2, False), (2, 7)),

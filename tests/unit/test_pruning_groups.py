@@ -31,6 +31,7 @@ EXPECTED = {
     "residual": {"stem", "first"},
     "inverted": {"stem", "expand", "squeeze"},
     "concatenating": {"left", "right", "mixed"},
+    "dense": {"first", "second", "third"},
     "grouped": {"stem", "grouped", "up"},
     "rnn": {"embedding", "recurrent", "narrow"},
     "lstm": {"embedding", "recurrent", "narrow"},
