@@ -51,7 +51,7 @@ def environment() -> Environment:
     return Environment(
         cpu=_field(cpuinfo, "model name") or platform.processor() or platform.machine(),
         cores=_cores(),
-        flags=_flags(cpuinfo),
+        flags=flags_of(cpuinfo),
         memory_bytes=_memory(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -86,7 +86,8 @@ def _field(cpuinfo: str, name: str) -> str | None:
     return next(values, None)
 
 
-def _flags(cpuinfo: str) -> tuple[str, ...]:
+def flags_of(cpuinfo: str) -> tuple[str, ...]:
+    """Those of FLAGS that a /proc/cpuinfo names."""
     there = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features") or "").split()
     return tuple(flag for flag in FLAGS if flag in there)
 

@@ -20,8 +20,8 @@ BOUNDS = {
 class OperatorCost:
     """One operator, in the order of execution.
 
-    ns: per run. bytes_in: of its inputs and weights. bytes_out: of its outputs. macs: multiply-accumulates, None where
-    they are not known.
+    ns: per run. bytes_in: of its inputs and weights. bytes_out: of its outputs; both 0 where they are not known.
+    macs: multiply-accumulates, None where they are not known.
     """
 
     name: str

@@ -66,19 +66,25 @@ def _told(cost: OperatorCost, profile: Profile) -> str:
     return ", ".join(f"{column.title} {column.cell(cost)}" for column in columns(profile))
 
 
+_SIZES = (
+    Column[OperatorCost]("in", lambda cost: units.size(cost.bytes_in)),
+    Column[OperatorCost]("out", lambda cost: units.size(cost.bytes_out)),
+)
+_RATE = Column[OperatorCost]("GB/s", lambda cost: f"{(cost.bytes_in + cost.bytes_out) / max(cost.ns, 1e-9):.3g}")
+
+
 def columns(profile: Profile) -> tuple[Column[OperatorCost], ...]:
-    """Those of the table of operators."""
+    """Those of the table of operators; bytes only where they are known."""
     roof, total = profile.roof, max(profile.total_ns, 1e-9)
     always: Sequence[Column[OperatorCost]] = (
         Column("operator", lambda cost: cost.kind, words=True),
         Column("name", lambda cost: short(cost.name), words=True),
         Column("time", lambda cost: units.duration(cost.ns)),
         Column("share", lambda cost: f"{cost.ns / total:.0%}"),
-        Column("in", lambda cost: units.size(cost.bytes_in)),
-        Column("out", lambda cost: units.size(cost.bytes_out)),
+        *(_SIZES if profile.working_set else ()),
         Column("MACs", lambda cost: units.NONE if cost.macs is None else f"{cost.macs:,}"),
         Column("GMAC/s", lambda cost: f"{(cost.macs or 0) / max(cost.ns, 1e-9):.3g}" if cost.macs else units.NONE),
-        Column("GB/s", lambda cost: f"{(cost.bytes_in + cost.bytes_out) / max(cost.ns, 1e-9):.3g}"),
+        *([_RATE] if profile.working_set else []),
     )
     if roof is None:
         return tuple(always)
