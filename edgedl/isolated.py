@@ -47,7 +47,7 @@ class IsolatedSession(Session):
         self._name = str(source.path) if isinstance(source, Artifact) else source.text
         runtime = named(source, runtime, device, threads) if place is HERE else runtime
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
-        self._place, self._stack = place, contextlib.ExitStack()
+        self._place, self._stack, self._hung = place, contextlib.ExitStack(), False
         launch = self._stack.enter_context(place.launch(source))
         self._process = subprocess.Popen(
             launch.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
@@ -92,7 +92,7 @@ class IsolatedSession(Session):
 
     @contextlib.contextmanager
     def _watchdog(self) -> Any:
-        timer = threading.Timer(self._timeout, self._process.kill)
+        timer = threading.Timer(self._timeout, self._give_up)
         timer.daemon = True
         timer.start()
         try:
@@ -100,15 +100,22 @@ class IsolatedSession(Session):
         finally:
             timer.cancel()
 
+    def _give_up(self) -> None:
+        self._hung = True
+        self._process.kill()
+
     def _death(self) -> EdgedlError:
         code = self._process.wait()
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip()
         if explained := self._place.failure(code, said):
             return explained
+        if self._hung:
+            return EngineFailed(f"{self._name}: the engine hung: it took more than {self._timeout:g} s and was ended")
         if code == -signal.SIGKILL:
-            how = f"its process was killed (out of memory, or it took more than {self._timeout:g} s)"
-            return EngineFailed(f"{self._name}: {how}")
+            return EngineFailed(
+                f"{self._name}: the system killed the engine's process, as it does when memory runs out"
+            )
         how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         last = f": {said.splitlines()[-1]}" if said else ""
         return EngineFailed(f"{self._name}: the engine's process {how}{last}")

@@ -111,8 +111,13 @@ class Worker:
         }
 
     def peaks(self, _: dict[str, Any], __: Feeds) -> Reply:
-        """Resident bytes: before the engine was imported, after it, at the peak of loading, at the peak since."""
-        return {**self.memory, "run": peak_memory()}, {}
+        """Resident bytes: before the engine was imported, after it, at the peak of loading, at the peak since; and on the GPU."""
+        told: dict[str, int | None] = {**self.memory, "run": peak_memory()}
+        if self.session.device != "cpu":
+            from edgedl.measure.energy.nvml import process_memory
+
+            told["gpu"] = process_memory(os.getpid())
+        return told, {}
 
     def profile(self, request: dict[str, Any], _: Feeds) -> Reply:
         """What each operator takes, as edgedl.measure.Profile; Unsupported if the engine does not tell."""

@@ -9,7 +9,7 @@ import pytest
 from edgedl.artifact import Artifact
 
 ENGINE = """
-import os, time
+import os, signal, time
 import numpy as np
 from edgedl.errors import Unavailable
 from edgedl.runtime import Session
@@ -18,10 +18,17 @@ from edgedl.spec import TensorSpec
 class FakeSession(Session):
     def __init__(self, what, device):
         super().__init__((TensorSpec("x", ("batch", 2), "float32"),), (TensorSpec("y", ("batch", 2), "float32"),), "fake 1.0", device)
-        self.what = what
+        self.what, self.runs = what, 0
     def _invoke(self, feeds):
-        if self.what == "crash":
+        self.runs += 1
+        if self.what in ("slow", "late"):
+            time.sleep(0.03)
+        if self.what == "crash" or self.what == "late" and self.runs > 50:
             os.abort()
+        if self.what == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "memory":
+            np.ones(1 << 60, np.int8)
         if self.what == "hang":
             time.sleep(60)
         if self.what == "nan":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from edgedl.measure import Measured, Summary
+from edgedl.measure import BenchmarkRecord, Measured, Summary
 from edgedl.measure.statistics import Percentile
 from edgedl.report import units
 from edgedl.report.rows import Row
@@ -49,16 +49,22 @@ def report_columns(rows: tuple[Row, ...]) -> tuple[Column[Row], ...]:
     )
 
 
-def benchmark_columns(mode: str = "latency", places: Iterable[str] = ()) -> tuple[Column[Timed], ...]:
-    """Those of `edgedl benchmark` in one of its modes. places: where the subjects ran; told unless it is this machine."""
+def benchmark_columns(record: BenchmarkRecord) -> tuple[Column[Timed], ...]:
+    """Those of `edgedl benchmark` in its mode; where it ran unless that is here, what is held on a GPU where that is known."""
+    mode, gpu = record.plan.mode, any(subject.memory and subject.memory.gpu is not None for subject in record.subjects)
     who = (
         Column[Timed]("artifact", lambda timed: timed[0].source, words=True),
         Column[Timed]("engine", lambda timed: timed[0].engine or timed[0].runtime, words=True),
-        *([_PLACE] if set(places) - {HERE} else []),
+        *([_PLACE] if {subject.place for subject in record.subjects} - {HERE} else []),
         Column[Timed]("threads", lambda timed: str(timed[0].threads or units.NONE)),
         Column[Timed]("size", lambda timed: units.size(timed[0].size)),
     )
-    return (*who, *(_COLD if mode == "cold" else (_RATE, *_WARM) if mode == "throughput" else _WARM), *_MEMORY)
+    return (
+        *who,
+        *(_COLD if mode == "cold" else (_RATE, *_WARM) if mode == "throughput" else _WARM),
+        *_MEMORY,
+        *([_GPU] if gpu else []),
+    )
 
 
 def _start(step: str) -> Callable[[Timed], str]:
@@ -109,6 +115,8 @@ _MEMORY = (
     Column[Timed]("peak memory", lambda timed: units.size(timed[0].peak_bytes)),
     Column[Timed]("of the model", lambda timed: units.size(timed[0].memory.model if timed[0].memory else None)),
 )
+
+_GPU = Column[Timed]("on the GPU", lambda timed: units.size(timed[0].memory.gpu if timed[0].memory else None))
 
 
 def _drop(row: Row) -> str:

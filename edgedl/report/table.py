@@ -15,8 +15,7 @@ T = TypeVar("T")
 
 def benchmark_table(record: BenchmarkRecord) -> str:
     """The table that `edgedl benchmark` prints."""
-    places = [subject.place for subject in record.subjects]
-    return render(benchmark_columns(record.plan.mode, places), zip(record.subjects, record.summaries, strict=True))
+    return render(benchmark_columns(record), zip(record.subjects, record.summaries, strict=True))
 
 
 def report_table(rows: tuple[Row, ...]) -> str:

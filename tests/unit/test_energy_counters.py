@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from test_measure_samples import measured, record
 
 from edgedl.errors import Unavailable
+from edgedl.measure import Memory
 from edgedl.measure.energy import hwmon, nvml, powercap
+from edgedl.report import benchmark_table
+from edgedl.runtime import Session
+from edgedl.worker import Worker
 
 RANGE = 262_143_328_850
 
@@ -185,3 +191,39 @@ def test_nvml_says_what_ails_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgedl.registry.installed", lambda name: False)
     with pytest.raises(Unavailable, match=r"pip install 'edgedl\[nvml\]'"):
         nvml.find()
+
+
+@pytest.mark.parametrize(("pid", "held"), [(7, 350 << 20), (8, None), (9, None)])
+def test_nvml_tells_what_a_process_holds(monkeypatch: pytest.MonkeyPatch, pid: int, held: int | None) -> None:
+    """One is told with its memory, one without (as some drivers do), and one is not known."""
+    _fake_nvml(monkeypatch, [])
+    running = [SimpleNamespace(pid=7, usedGpuMemory=350 << 20), SimpleNamespace(pid=8, usedGpuMemory=None)]
+    monkeypatch.setattr(
+        sys.modules["pynvml"], "nvmlDeviceGetComputeRunningProcesses", lambda handle: running, raising=False
+    )
+    assert nvml.process_memory(pid) == held
+
+
+def test_without_nvml_no_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fake_nvml(monkeypatch, [])
+
+    def refused(handle: object) -> list[object]:
+        raise NvmlError("Not Supported")
+
+    monkeypatch.setattr(sys.modules["pynvml"], "nvmlDeviceGetComputeRunningProcesses", refused, raising=False)
+    assert nvml.process_memory(7) is None
+    monkeypatch.setattr("edgedl.registry.installed", lambda name: False)
+    assert nvml.process_memory(7) is None
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", []), ("cuda", [os.getpid()])])
+def test_the_worker_tells_the_memory_of_its_gpu(monkeypatch: pytest.MonkeyPatch, device: str, asked: list[int]) -> None:
+    pids: list[int] = []
+    monkeypatch.setattr(nvml, "process_memory", lambda pid: pids.append(pid) or 5_000_000)
+    worker = Worker()
+    worker.session = cast(Session, SimpleNamespace(device=device))
+    worker.memory = {"base": 1, "engine": 2, "load": 3}
+    memory = Memory(**worker.peaks({}, {})[0])
+    assert (memory.gpu, pids) == (5_000_000 if asked else None, asked)
+    table = benchmark_table(record(measured("a.onnx", 10, memory=memory)))
+    assert ("on the GPU" in table and "5.00 MB" in table) is bool(asked)

@@ -1,10 +1,12 @@
-"""The total energy of one NVIDIA GPU (Volta and later), in millijoules: nvmlDeviceGetTotalEnergyConsumption.
+"""What one NVIDIA GPU tells: its total energy (Volta and later, in millijoules), and the memory that a process holds on it.
 
+nvmlDeviceGetTotalEnergyConsumption, nvmlDeviceGetComputeRunningProcesses:
 https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from typing import Any
@@ -38,12 +40,34 @@ class Nvml:
 
 def find() -> Nvml:
     """Unavailable, with the reason, where NVML or the GPU's counter is not there."""
+    nvml, handle = _opened()
+    try:
+        return Nvml(nvml, handle)
+    except nvml.NVMLError as error:
+        raise Unavailable(f"NVML: {error}") from error
+
+
+def process_memory(pid: int) -> int | None:
+    """Bytes that the process holds on the GPU now; None where NVML is not there, or does not tell or know the process.
+
+    Engines keep what they once took, so that this is their peak. In a container the driver may know other numbers of processes.
+    """
+    with contextlib.suppress(Unavailable):
+        nvml, handle = _opened()
+        with contextlib.suppress(nvml.NVMLError):
+            running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            return next((process.usedGpuMemory for process in running if process.pid == pid), None)
+    return None
+
+
+def _opened() -> tuple[Any, Any]:
+    """The library and the handle of the GPU."""
     if not registry.installed("pynvml"):
         raise Unavailable("NVML: nvidia-ml-py is not installed: pip install 'edgedl[nvml]'")
     nvml = importlib.import_module("pynvml")
     try:
         nvml.nvmlInit()
-        return Nvml(nvml, _device(nvml))
+        return nvml, _device(nvml)
     except nvml.NVMLError as error:
         raise Unavailable(f"NVML: {error}") from error
 
