@@ -34,7 +34,8 @@ _KNOWN = (
 )
 _SIGNALS = {137: "was killed (out of memory, as a rule)", 139: "crashed with SIGSEGV", 134: "crashed with SIGABRT",
             132: "crashed with SIGILL: it is built for another processor", 135: "crashed with SIGBUS"}  # fmt: skip
-_LATE = 124
+_LATE = (124, 143)
+"""exit codes of timeout: of newer and of older systems"""
 TRANSFER = 600.0
 """seconds that a transfer, or a small command, may take"""
 
@@ -106,7 +107,7 @@ class Device:
         last = lines[-1] if lines else f"exit code {code}"
         if code in _SIGNALS:
             return EngineFailed(f"{self.name}: the benchmark program {_SIGNALS[code]}")
-        if code == _LATE:
+        if code in _LATE:
             return EngineFailed(f"{self.name}: the benchmark program took too long (--timeout)")
         for pattern, meaning in _KNOWN:
             if re.search(pattern, said):
