@@ -36,7 +36,7 @@ for _ in $(seq 50); do adb devices | grep -q 'SERIAL.device' && break; sleep 0.2
 edgedl target setup adb:SERIAL --set binary=benchmark_model
 edgedl benchmark MODEL --target adb:SERIAL --rounds 6 --json > record.json
 if edgedl benchmark MODEL.bad.tflite --target adb:SERIAL --rounds 6 2> bad.txt; then exit 9; fi
-adb -s SERIAL shell 'printf "#!/bin/sh\\nsleep 60\\n" > /data/local/tmp/edgedl/benchmark_model'
+adb -s SERIAL shell 'printf "#!/bin/sh\\nexec sleep 60\\n" > /data/local/tmp/edgedl/benchmark_model'
 if edgedl benchmark MODEL --target adb:SERIAL --rounds 6 --timeout 1 2> late.txt; then exit 9; fi
 adb -s SERIAL shell 'ls /data/local/tmp/edgedl/models' > models.txt
 edgedl target remove adb:SERIAL
