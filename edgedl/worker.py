@@ -13,13 +13,13 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgedl import tensorfile
-from edgedl.errors import EdgedlError, EngineFailed, Unsupported
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unsupported
 from edgedl.spec import Array, Feeds
 
 Reply = tuple[dict[str, Any], dict[str, Array]]
@@ -58,8 +58,7 @@ class Worker:
         from edgedl.reference import TaskReference
         from edgedl.runtime import engine_of, load
 
-        if request.get("affinity"):
-            os.sched_setaffinity(0, request["affinity"])
+        pin(request.get("affinity") or ())
         given = request["source"]
         source = Artifact.open(given) if isinstance(given, str) else TaskReference.from_dict(given)
         evicted = bool(request.get("cold")) and isinstance(source, Artifact) and evict(*source.files)
@@ -198,6 +197,16 @@ def _megahertz() -> float | None:
         return int(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").read_text()) / 1000
     except (OSError, ValueError):
         return None
+
+
+def pin(processors: Sequence[int]) -> None:
+    """Let this process run on these alone; InvalidInput if they are not there, or the system does not pin processes."""
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not set(processors) <= set(allowed):
+        there = ", ".join(map(str, allowed)) or "none, for this system does not pin processes"
+        raise InvalidInput(f"processors {', '.join(map(str, processors))}: expected some of {there}")
+    if processors:
+        os.sched_setaffinity(0, processors)
 
 
 def celsius(zones: Path = Path("/sys/class/thermal")) -> float | None:

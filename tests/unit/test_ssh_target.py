@@ -86,6 +86,25 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     stop()
 
 
+def running(board: Board, word: bytes = b"") -> list[int]:
+    """The processes on the board whose command has the word; all of them without one."""
+    home = f"HOME={board.home}\0".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if word in (process / "cmdline").read_bytes() and home in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def until(found: Callable[[], list[object]], seconds: float = 20) -> list[object]:
+    """What there is, as soon as there is something."""
+    end = time.monotonic() + seconds
+    while not (there := found()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return there
+
+
 def add(board: Board) -> list[float]:
     with find(board.target).session(SUM) as session:
         result: list[float] = session.run({"a": np.array([1], np.float32), "b": np.array([2], np.float32)})[
@@ -158,6 +177,14 @@ def test_the_command_line_measures_there(board: Board, command: Run, tmp_path: P
     done = command("benchmark", str(SUM.path), *words, cwd=tmp_path, EDGEDL_SSH_CONFIG=str(board.config))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_processors_are_those_of_the_board(board: Board) -> None:
+    first = min(os.sched_getaffinity(0))
+    for affinity, failure in (((first,), None), ((first, 4095), f"processors {first}, 4095: expected some of {first}")):
+        subjects = [Subject("sum", SUM, affinity=affinity)]
+        (found,) = find(board.target).measure(subjects, InputChoice(subjects), SHORT, lambda *_: None).subjects
+        assert (found.failure is None) if failure is None else found.failure and failure in found.failure.message
 
 
 # ---- the connection ----
@@ -253,8 +280,8 @@ def test_a_set_up_that_was_cut_off_goes_on(bare: Board) -> None:
     bare.cut_after = 300_000
     with pytest.raises(Unavailable, match="the connection was cut"):
         client.bring(Address.of(bare.target[4:]), [Brought("a.bin", data)], quiet, "python3", first=True)
-    (part,) = until(lambda: list(bare.root.glob("*.part")))
-    there = part.stat().st_size
+    assert until(lambda: [] if running(bare) else [True])
+    there = (bare.root / "a.bin.part").stat().st_size
     assert 0 < there <= 300_000
     bare.cut_after = len(data) - there + 5000
     client.bring(Address.of(bare.target[4:]), [Brought("a.bin", data)], quiet, "python3", first=True)
@@ -312,21 +339,7 @@ def test_an_engine_that_is_missing(board: Board) -> None:
 
 def workers(board: Board) -> list[int]:
     """The processes on the board that hold an engine."""
-    home = f"HOME={board.home}\0".encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"edgedl.worker" in (process / "cmdline").read_bytes() and home in (process / "environ").read_bytes():
-                found.append(int(process.name))
-    return found
-
-
-def until(found: Callable[[], list[object]], seconds: float = 20) -> list[object]:
-    """What there is, as soon as there is something."""
-    end = time.monotonic() + seconds
-    while not (there := found()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return there
+    return running(board, b"edgedl.worker")
 
 
 def test_a_worker_that_is_killed(board: Board) -> None:
