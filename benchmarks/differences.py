@@ -8,10 +8,12 @@ subjects of equal work are called different (goal: at most 2 %), and how often o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +82,17 @@ def simulated(generator: np.random.Generator, factor: float, load: float, rounds
     return statistics.widened(statistics.ratio(factor * other, one), PROCESS_SPREAD)
 
 
-def shares(trial: Callable[[float], Estimate], trials: int) -> tuple[float, float]:
-    """(called different though equal, found to be slower by 10 %)"""
-    equal = [trial(1.0) for _ in range(trials)]
-    slower = [trial(1.1) for _ in range(trials)]
-    return float(np.mean([is_faster(e) or is_slower(e) for e in equal])), float(np.mean([is_faster(e) for e in slower]))
+def shares(trial: Callable[[float], Estimate], trials: int, kept: Path | None = None) -> tuple[float, float]:
+    """(called different though equal, found to be slower by 10 %); every pair of trials adds a line of JSON to `kept`."""
+    equal, slower = [], []
+    for _ in range(trials):
+        pair = trial(1.0), trial(1.1)
+        equal.append(is_faster(pair[0]) or is_slower(pair[0]))
+        slower.append(is_faster(pair[1]))
+        if kept:
+            with kept.open("a") as file:
+                print(json.dumps([load_average(), *map(asdict, pair)]), file=file)
+    return float(np.mean(equal)), float(np.mean(slower))
 
 
 def sentence(where: str, found: tuple[float, float], trials: int) -> str:
@@ -98,6 +106,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=1.0, help="for each subject of a trial")
     parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--keep", type=Path, help="add the load average and both ratios of each trial to this file")
     options = parser.parse_args()
     if options.simulated:
         generator = np.random.default_rng(0)
@@ -108,7 +117,7 @@ def main() -> None:
     plan = Plan(seconds=options.seconds)
     with tempfile.TemporaryDirectory() as folder:
         install(Path(folder))
-        found = shares(lambda factor: measured(Path(folder), factor, plan), options.trials)
+        found = shares(lambda factor: measured(Path(folder), factor, plan), options.trials, options.keep)
     print(sentence(f"measured here, load average {load_average()}", found, options.trials))
 
 

@@ -59,7 +59,7 @@ def test_records_of_two_days_compare_cpu_time_with_a_wider_interval() -> None:
     assert "the CPU time of the baseline" in slow.sentence
     assert time_gate(_slower(1.2), OLD, 0.05, paired=False).state == "failed"
     threads = replace(_slower(1.2), threads=2), replace(OLD, threads=2)
-    assert "1.20x the time" in time_gate(*threads, 0.05, paired=False).sentence
+    assert "1.200x the time" in time_gate(*threads, 0.05, paired=False).sentence
 
 
 def test_a_model_that_no_longer_runs_is_a_regression() -> None:
