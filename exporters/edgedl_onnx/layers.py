@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from edgedl.exporter import Layer
+from edgedl.islands import beside
 from edgedl_onnx.describe import Shapes, macs_of, shapes_of
 from edgedl_onnx.graph import WEIGHTED, read
 
@@ -46,6 +47,13 @@ def layer_name(node: onnx.NodeProto) -> str:
 def nodes_called(model: onnx.ModelProto, names: tuple[str, ...]) -> list[str]:
     """The node names of layers; `names` may be those of the file that this one was made from."""
     return [node.name for node in layer_nodes(model) if layer_name(node) in names]
+
+
+def island(model: onnx.ModelProto, kept: tuple[str, ...]) -> list[str]:
+    """The node names of these layers, and of the operators without weights that belong to them."""
+    names = {node.output[0]: layer_name(node) for node in layer_nodes(model)}
+    steps = [(names.get(node.output[0]), node.input, node.output) for node in model.graph.node]
+    return [*nodes_called(model, kept), *(model.graph.node[number].name for number in beside(steps, kept))]
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

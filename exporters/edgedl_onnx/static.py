@@ -22,7 +22,7 @@ from edgedl.exporter import Calibration, QuantizationOptions
 from edgedl_onnx import bias
 from edgedl_onnx.equalize import equalize
 from edgedl_onnx.graph import read
-from edgedl_onnx.layers import nodes_called
+from edgedl_onnx.layers import island, name_nodes
 from edgedl_onnx.linear import linears
 from edgedl_onnx.observe import Observer, required
 from edgedl_onnx.prepare import prepared, quiet
@@ -46,6 +46,7 @@ def _quantize(
 ) -> None:
     with quiet(), tempfile.TemporaryDirectory() as folder:
         model = read(prepared(source, Path(folder)))
+        name_nodes(model)  # what the optimisation made has no names
         _transform(model, options, calibration)
         operators = _operators(model)
         found = ranges(lambda: Observer(model, _tensors(model, operators)).values(calibration), options.calibrator)
@@ -56,7 +57,7 @@ def _quantize(
         }
         tool = QDQQuantizer(
             model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
-            nodes_called(model, options.keep_float), operators, extra,
+            island(model, options.keep_float), operators, extra,
         )  # fmt: skip
         tool.quantize_model()
         tool.model.topological_sort()
@@ -106,9 +107,9 @@ def _overrides(model: onnx.ModelProto, options: QuantizationOptions) -> dict[str
                 {**axis, "quant_type": QuantType.QInt8, "reduce_range": True, "symmetric": True}
             ]
     constants = {tensor.name for tensor in model.graph.initializer}
-    wide = set(nodes_called(model, options.wide))
+    wide = set(island(model, options.wide))
     for node in (node for node in model.graph.node if node.name in wide):
-        activations = [name for name in (node.input[0], node.input[1], *node.output) if name not in constants]
+        activations = [name for name in (*node.input, *node.output) if name not in constants]
         overrides.update({name: [{"quant_type": QuantType.QUInt16}] for name in activations})
     if wide:
         fixer = MixedPrecisionTensorQuantOverridesFixer.create_from_model(

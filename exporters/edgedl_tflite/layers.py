@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from edgedl.exporter import Layer
+from edgedl.islands import Step, beside
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import operator_macs
@@ -27,6 +29,23 @@ def layers(source: Path) -> tuple[Layer, ...]:
                 layer = _layer(model, graph, operator)
                 found.setdefault(layer.name, layer)
     return tuple(found.values())
+
+
+def island(model: Any, kept: Collection[str]) -> list[str]:
+    """The scopes of these layers, and of the operators without weights that belong to them."""
+    graph = model.subgraphs[0]
+    steps = [_step(model, operator) for operator in graph.operators or []]
+    return [scope(name) for name in (*kept, *(";".join(steps[number][2]) for number in beside(steps, kept)))]
+
+
+def _step(model: Any, operator: Any) -> Step:
+    tensors = model.subgraphs[0].tensors
+    inputs, outputs = (
+        [flatbuffer.text(tensors[index].name) for index in flatbuffer.numbers(indices) if index >= 0]
+        for indices in (operator.inputs, operator.outputs)
+    )
+    is_layer = flatbuffer.operator_name(model, operator) in QUANTIZABLE
+    return _INNER.sub("", outputs[0]) if is_layer else None, inputs, outputs
 
 
 def _layer(model: Any, graph: Any, operator: Any) -> Layer:

@@ -53,7 +53,7 @@ def _quantized(
     name: str, original: Any, scheme: Scheme, calibration: Calibration | None, options: QuantizationOptions
 ) -> Any:
     """The quantized ModelT of a model with one signature."""
-    recipe, found = recipe_of(scheme.name, options), None
+    recipe, found = recipe_of(scheme.name, options, original), None
     if scheme.needs_calibration:
         feeds = feeds_of(original, scheme.name, calibration)
         _transform(original, options, feeds)

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
 from edgedl.exporter import QuantizationOptions
-from edgedl_tflite.layers import scope
+from edgedl_tflite.layers import island
 from edgedl_tflite.loops import PREFIX
 
 _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
 _IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
 
 
-def recipe_of(scheme: str, options: QuantizationOptions) -> RecipeManager:
-    """The recipe of a scheme of RECIPES, with the layers that stay float."""
+def recipe_of(scheme: str, options: QuantizationOptions, model: Any) -> RecipeManager:
+    """The recipe of a scheme of RECIPES for a float ModelT, with what stays float in it."""
     recipe = RecipeManager()
     RECIPES[scheme](recipe, _granularity(options))
-    for name in options.wide:
+    for place in island(model, options.wide):
         recipe.add_static_config(
-            scope(name), qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=16, weight_num_bits=8,
+            place, qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=16, weight_num_bits=8,
             weight_granularity=_granularity(options),
         )  # fmt: skip
-    for name in options.keep_float:
+    for place in island(model, options.keep_float):
         recipe.add_quantization_config(
-            scope(name), qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+            place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
     return recipe
 
