@@ -109,14 +109,17 @@ def _kept(artifact: Artifact) -> Iterator[str]:
         return
     default = asdict(QuantizationOptions())
     changed = [
-        f"{key}={value}" for key, value in told["options"].items() if key != "keep_float" and value != default[key]
+        f"{key}={value}"
+        for key, value in told["options"].items()
+        if key not in ("keep_float", "wide") and value != default[key]
     ]
     yield f"  found in {found['trials']} trials: {', '.join(changed) or 'the options as they are'}"
     if not found["kept"]:
-        yield "  nothing stays in float"
+        yield "  every layer is int8"
     for layer in found["kept"]:
         lost = "" if layer["without"] is None else f"; in int8 the drop would be {layer['without']:.3g}"
-        yield f"  stays in float: {layer['name']} ({layer['operator']}), SQNR {layer['sqnr_db']:.1f} dB{lost}"
+        how = "stays in float" if layer["how"] == "keep_float" else "has 16-bit activations"
+        yield f"  {how}: {layer['name']} ({layer['operator']}), SQNR {layer['sqnr_db']:.1f} dB{lost}"
 
 
 def _saturating(artifact: Artifact) -> Iterator[str]:

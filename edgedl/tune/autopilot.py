@@ -20,7 +20,7 @@ from edgedl.exporting import Subject
 from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.quantizing import Job, job, target_of, worth_on
 from edgedl.tune.journal import Journal
-from edgedl.tune.search import Bench, Found, search
+from edgedl.tune.search import FLOAT, WIDE, Bench, Found, search
 from edgedl.tune.sensitivity import RUNS, Sensitivity, sensitivities
 from edgedl.tune.trial import Trial, run_trial, scored_once
 
@@ -36,7 +36,8 @@ def autotune(
 ) -> Artifact:  # fmt: skip
     """Write what `edgedl.quantize` writes, with the options that a search of `seconds` finds to lose no more than `max_drop`.
 
-    options: where the search begins. told: of each trial. The arguments else are those of `edgedl.quantize`.
+    options: where the search begins. told: of each trial.
+    allow_slower: 16-bit activations are tried before float. The arguments else are those of `edgedl.quantize`.
     A journal beside the result remembers the trials; the same call goes on after an interruption. GateFailed, with the best
     that was found and what it costs, where the budget cannot be met; InvalidInput where there is no score to hold it against.
     """
@@ -55,12 +56,13 @@ def autotune(
                 f"--auto needs a score to hold the budget against, and the original of {source.path} has no evaluate: "
                 "give a task that has one with --task"
             )
-        found = _searched(scored_once(opened), seconds, options, told)
+        ways = (WIDE, FLOAT) if allow_slower else (FLOAT,)  # 16-bit activations pay on NPUs alone
+        found = _searched(scored_once(opened), seconds, options, told, ways)
         judge = worth_on(source, target) if speed_check else None
         return _delivered(opened, found, judge, allow_slower)
 
 
-def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: Told) -> Found:
+def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: Told, ways: tuple[str, ...]) -> Found:
     """The journal stays where the search was cut short: the same call goes on from it."""
     deadline = time.monotonic() + seconds
     journal = Journal(_journal_path(opened.path), _key(opened))
@@ -68,7 +70,7 @@ def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: T
         trial_file = folder / f"trial{opened.exporter.suffix}"
         run = functools.partial(_trial, opened, trial_file)
         bench = Bench(run, journal, deadline, lambda what, trial: told(_line(what, trial)))
-        found = search(bench, functools.partial(_ranked, opened, trial_file), options)
+        found = search(bench, functools.partial(_ranked, opened, trial_file), options, ways)
     if found.best.passed:
         journal.remove()
     return found
@@ -99,7 +101,7 @@ def _delivered(opened: Job, found: Found, judge: Any, allow_slower: bool) -> Art
 
 
 def _best(found: Found) -> str:
-    kept = f"{len(found.kept)} layers in float" if found.kept else "every layer in int8"
+    kept = f"{len(found.kept)} layers kept from int8" if found.kept else "every layer in int8"
     lost = "nothing could be made" if found.best.drop is None else f"loses {found.best.drop:.4g} with {kept}"
     return f"the best of {found.trials} trials {lost}"
 

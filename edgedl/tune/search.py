@@ -1,4 +1,4 @@
-"""From the cheapest repair to the dearest: other ranges, other biases and scales, then layers that stay in float."""
+"""From the cheapest repair to the dearest: other ranges, other biases and scales, then layers that are kept from 8 bits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ REPAIRS: tuple[dict[str, Any], ...] = (
     {"calibrator": "entropy"}, {"smooth": 0.5},
 )  # fmt: skip
 """What costs nothing when the model runs; each is kept where it helps."""
+FLOAT, WIDE = "keep_float", "wide"
+"""The options that keep a layer from int8: it stays in float, or has 16-bit activations."""
+_SAID = {FLOAT: "in float", WIDE: "with 16-bit activations"}
 Try = Callable[[QuantizationOptions], Trial]
 Rank = Callable[[QuantizationOptions], Sequence[Sensitivity]]
 
@@ -27,7 +30,7 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True)
 class Kept:
-    """A layer that stays in float.
+    """A layer that is kept from int8. how: FLOAT or WIDE.
 
     sqnr_db: of its output when it was int8. without: the drop with it in int8 again beside the others, where that was tried.
     """
@@ -36,6 +39,7 @@ class Kept:
     operator: str
     sqnr_db: float
     without: float | None
+    how: str = FLOAT
 
 
 @dataclass(frozen=True)
@@ -79,30 +83,51 @@ class Bench:
 
     @property
     def best(self) -> Trial:
-        """Of those that pass, the one with the fewest layers in float, then the fewest changes; else the nearest."""
+        """Of those that pass, the one with the fewest layers kept from int8, then the fewest changes; else the nearest."""
         made = [trial for trial in self.tried if trial.size]
         return min(made or self.tried, key=_cost)
 
 
 def _cost(trial: Trial) -> tuple[Any, ...]:
     if trial.passed:
-        return False, len(trial.options.keep_float), len(trial.options.changed()), trial.relative_rms
+        return (
+            False,
+            sum(len(_names(trial, how)) for how in (FLOAT, WIDE)),
+            len(trial.options.changed()),
+            trial.relative_rms,
+        )
     return (*trial.rank, 0)
 
 
-def search(bench: Bench, rank: Rank, base: QuantizationOptions) -> Found:
-    """Repairs one by one, then more and more layers in float by sensitivity, then as many back as the budget lets."""
+def search(bench: Bench, rank: Rank, base: QuantizationOptions, ways: Sequence[str] = (FLOAT,)) -> Found:
+    """Repairs one by one, then more and more layers kept from int8 by sensitivity, then as many back as the budget lets.
+
+    ways: how layers are kept from it; the next is taken where one cannot meet the budget.
+    """
     known: dict[str, Sensitivity] = {}
     returned: dict[str, float | None] = {}
     try:
         repaired = _repaired(bench, bench.attempt("as it is", base))
-        if not repaired.passed:
-            _given_back(bench, _islands(bench, repaired, rank, known), returned)
+        for how in ways:
+            if not bench.best.passed:
+                _given_back(bench, _islands(bench, repaired, rank, known, how), returned, how)
         out_of_time = False
     except OutOfTimeError:
         out_of_time = True
-    kept = tuple(_kept(name, known.get(name), returned.get(name)) for name in bench.best.options.keep_float)
-    return Found(bench.best, kept, len(bench.tried), out_of_time)
+    best = bench.best
+    kept = [
+        _kept(name, known.get(name), returned.get(name), how) for how in (FLOAT, WIDE) for name in _names(best, how)
+    ]
+    return Found(best, tuple(kept), len(bench.tried), out_of_time)
+
+
+def _names(trial: Trial, how: str) -> tuple[str, ...]:
+    names: tuple[str, ...] = getattr(trial.options, how)
+    return names
+
+
+def _with(trial: Trial, how: str, names: tuple[str, ...]) -> QuantizationOptions:
+    return replace(trial.options, **{how: names})  # type: ignore[arg-type]
 
 
 def _repaired(bench: Bench, trial: Trial) -> Trial:
@@ -116,30 +141,30 @@ def _repaired(bench: Bench, trial: Trial) -> Trial:
     return trial
 
 
-def _islands(bench: Bench, trial: Trial, rank: Rank, known: dict[str, Sensitivity]) -> Trial:
-    """2, 4, 8... more of the layers that are the most sensitive once those before are float, until the budget holds.
+def _islands(bench: Bench, trial: Trial, rank: Rank, known: dict[str, Sensitivity], how: str) -> Trial:
+    """2, 4, 8... more of the layers that are the most sensitive once those before are kept from int8, until the budget holds.
 
     Noise runs downstream: what comes after a bad layer can be told apart only when that one is mended.
     """
     count = 2
     while not trial.passed:
-        kept, ranked = trial.options.keep_float, rank(trial.options)
+        kept, ranked = _names(trial, how), rank(trial.options)
         fresh = [name for name in _in_turn(ranked) if name not in kept][:count]
         if not fresh:
             return trial
         known.update({item.layer.name: item for item in ranked if item.layer.name in fresh})
-        trial = _with_more(bench, trial, fresh)
+        trial = _with_more(bench, trial, fresh, how)
         count *= 2
     return trial
 
 
-def _with_more(bench: Bench, trial: Trial, names: Sequence[str]) -> Trial:
-    """The trial with these layers in float too; without the last of them, where nothing can be made so (nothing would be int8)."""
-    kept = (*trial.options.keep_float, *names)
-    tried = bench.attempt(f"{len(kept)} layers in float", replace(trial.options, keep_float=kept))
+def _with_more(bench: Bench, trial: Trial, names: Sequence[str], how: str) -> Trial:
+    """The trial with these layers kept too; without the last of them, where nothing can be made so (nothing would be int8)."""
+    kept = (*_names(trial, how), *names)
+    tried = bench.attempt(f"{len(kept)} layers {_SAID[how]}", _with(trial, how, kept))
     if tried.size or len(names) == 1:
         return tried
-    return bench.attempt(f"{len(kept) - 1} layers in float", replace(trial.options, keep_float=kept[:-1]))
+    return bench.attempt(f"{len(kept) - 1} layers {_SAID[how]}", _with(trial, how, kept[:-1]))
 
 
 def _in_turn(ranked: Sequence[Sensitivity]) -> list[str]:
@@ -148,28 +173,28 @@ def _in_turn(ranked: Sequence[Sensitivity]) -> list[str]:
     return list(dict.fromkeys(layer.name for pair in pairs for layer in pair if layer))
 
 
-def _given_back(bench: Bench, passing: Trial, returned: dict[str, float | None]) -> None:
+def _given_back(bench: Bench, passing: Trial, returned: dict[str, float | None], how: str) -> None:
     """Halves, quarters, ... and single layers back to int8, the latest first, wherever the budget still holds."""
-    size = len(passing.options.keep_float) // 2 if passing.passed else 0
+    size = len(_names(passing, how)) // 2 if passing.passed else 0
     while size:
-        latest = tuple(reversed(passing.options.keep_float))
+        latest = tuple(reversed(_names(passing, how)))
         for start in range(0, len(latest), size):
-            passing = _without(bench, passing, latest[start : start + size], returned)
+            passing = _without(bench, passing, latest[start : start + size], returned, how)
         size //= 2
 
 
-def _without(bench: Bench, passing: Trial, names: Sequence[str], returned: dict[str, float | None]) -> Trial:
+def _without(bench: Bench, passing: Trial, names: Sequence[str], returned: dict[str, float | None], how: str) -> Trial:
     """The trial with the layers in int8 again if it passes, else the one given; keeps what a single layer costs."""
-    kept = tuple(name for name in passing.options.keep_float if name not in names)
-    if len(kept) == len(passing.options.keep_float):
+    kept = tuple(name for name in _names(passing, how) if name not in names)
+    if len(kept) == len(_names(passing, how)):
         return passing
     what = names[0] if len(names) == 1 else f"{len(names)} layers"
-    tried = bench.attempt(f"{what} in int8 again", replace(passing.options, keep_float=kept))
+    tried = bench.attempt(f"{what} in int8 again", _with(passing, how, kept))
     if len(names) == 1:
         returned[names[0]] = tried.drop
     return tried if tried.passed else passing
 
 
-def _kept(name: str, known: Sensitivity | None, without: float | None) -> Kept:
+def _kept(name: str, known: Sensitivity | None, without: float | None, how: str) -> Kept:
     operator, sqnr = (known.layer.operator, known.sqnr_db) if known else ("", float("nan"))
-    return Kept(name, operator, sqnr, without)
+    return Kept(name, operator, sqnr, without, how)

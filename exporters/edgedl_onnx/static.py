@@ -109,7 +109,7 @@ def _overrides(model: onnx.ModelProto, options: QuantizationOptions) -> dict[str
     constants = {tensor.name for tensor in model.graph.initializer}
     wide = set(island(model, options.wide))
     for node in (node for node in model.graph.node if node.name in wide):
-        activations = [name for name in (*node.input, *node.output) if name not in constants]
+        activations = [name for name in (*node.input, *node.output) if name and name not in constants]
         overrides.update({name: [{"quant_type": QuantType.QUInt16}] for name in activations})
     if wide:
         fixer = MixedPrecisionTensorQuantOverridesFixer.create_from_model(

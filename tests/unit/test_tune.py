@@ -38,6 +38,7 @@ def trial(options: QuantizationOptions, drop: float | None, budget: float = 0.01
 
 
 def bench(tmp_path: Path, run: Callable[[QuantizationOptions], Trial], seconds: float = 60) -> Bench:
+    tmp_path.mkdir(exist_ok=True)
     return Bench(run, Journal(tmp_path / "journal", "key"), time.monotonic() + seconds, lambda what, trial: None)
 
 
@@ -114,6 +115,27 @@ def test_the_time_is_a_bound(tmp_path: Path) -> None:
 
     result = search(bench(tmp_path, run, seconds=1), lambda options: ranked(range(12)), BASE)
     assert (result.trials, result.out_of_time) == (1, True)
+
+
+def test_sixteen_bits_are_tried_before_float_where_that_is_asked_for(tmp_path: Path) -> None:
+    def run(options: QuantizationOptions) -> Trial:
+        left = [n for n in (3, 7) if LAYERS[n].name not in (*options.wide, *options.keep_float)]
+        return trial(options, 0.1 * len(left))
+
+    ranking = lambda options: ranked(range(12))  # noqa: E731
+    wide = search(bench(tmp_path / "wide", run), ranking, BASE, ("wide", "keep_float"))
+    assert (set(wide.best.options.wide), wide.best.options.keep_float) == ({"layer3", "layer7"}, ())
+    assert {(kept.name, kept.how) for kept in wide.kept} == {("layer3", "wide"), ("layer7", "wide")}
+    plain = search(bench(tmp_path / "plain", run), ranking, BASE)
+    assert (plain.best.options.wide, set(plain.best.options.keep_float)) == ((), {"layer3", "layer7"})
+
+
+def test_float_comes_where_sixteen_bits_do_not_do(tmp_path: Path) -> None:
+    def run(options: QuantizationOptions) -> Trial:
+        return trial(options, None) if options.wide else network({4})(options)
+
+    result = search(bench(tmp_path, run), lambda options: ranked(range(12)), BASE, ("wide", "keep_float"))
+    assert result.best.options == QuantizationOptions(keep_float=("layer4",))
 
 
 def test_a_journal_is_gone_on_from(tmp_path: Path) -> None:
@@ -213,7 +235,10 @@ def test_a_network_that_int8_damages_comes_back(destroyed: Artifact, tmp_path: P
 
 
 def test_a_budget_out_of_reach_says_what_the_best_costs(destroyed: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(GateFailed, match=r"^the budget cannot be met; the best of \d+ trials loses .* layers? in"):
+    with pytest.raises(
+        GateFailed,
+        match=r"^the budget cannot be met; the best of \d+ trials loses .* (layers kept from|every layer in) int8",
+    ):
         autotune(destroyed, out=tmp_path, task=uneven(), max_drop=-0.5)
     assert [path.suffix for path in tmp_path.glob("*.search.jsonl")] == [".jsonl"]
     assert not list(tmp_path.glob(f"uneven.w8a8{destroyed.path.suffix}"))
