@@ -85,4 +85,5 @@ def test_activation_functions_and_sums_stay_float_with_their_layer(tmp_path: Pat
     plain = error(())
     assert error(tuple(names[:2])) < 0.01 * plain
     assert error(tuple(names[:2]), "wide") < plain
-    assert roundings(tuple(names)) == 0
+    if format == "onnx":  # TFLite's tool has nothing to do then, and says so
+        assert roundings(tuple(names)) == 0
