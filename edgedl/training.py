@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import Path
 
@@ -86,15 +87,32 @@ def fit(task: Task, seed: int, progress: Progress, engine: Engine, checkpoint: C
     module, began = task.model(), time.monotonic()
     if isinstance(task.fit, Loop):
         return task.fit.run(module, seed, progress, engine, checkpoint)
+    module = call_fit(task, module, seed, progress)
+    _check_finite(module)
+    return Fitted(module, (), time.monotonic() - began, 0, "cpu")
+
+
+def call_fit(task: Task, module: torch.nn.Module, seed: int, progress: Progress) -> torch.nn.Module:
+    """The module that the task's `fit` returns. InvalidReference if it takes other arguments, raises or returns no module."""
     assert task.fit
+    called = f"the fit of {task.name!r}"
     try:
-        module = task.fit(module, seed, progress)
+        inspect.signature(task.fit).bind(module, seed, progress)
+    except TypeError as error:
+        raise InvalidReference(
+            f"{called} is called as fit(module, seed, progress), which it does not take: {error}"
+        ) from error
+    try:
+        trained = task.fit(module, seed, progress)
     except EdgedlError:
         raise
     except Exception as error:
-        raise InvalidReference(f"the fit of {task.name!r} raised: {described(error)}") from error
-    _check_finite(module)
-    return Fitted(module, (), time.monotonic() - began, 0, "cpu")
+        raise InvalidReference(f"{called} raised: {described(error)}") from error
+    if not isinstance(trained, torch.nn.Module):
+        raise InvalidReference(
+            f"{called} returned {type(trained).__name__}, expected the trained module: end it with `return module`"
+        )
+    return trained
 
 
 def _check_finite(module: torch.nn.Module) -> None:

@@ -14,7 +14,7 @@ from torchao.quantization.pt2e import (
 )
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
 
-from edgedl.errors import InvalidInput, Unsupported
+from edgedl.errors import InvalidInput, InvalidReference, Unsupported
 from edgedl.exporter import Program
 from edgedl.program import axes_of, program_of, tracing_lengths
 from edgedl.qat.annotate import ACTIVATION, WEIGHTED, Int8Quantizer
@@ -22,6 +22,7 @@ from edgedl.silence import silent
 from edgedl.spec import Axis, DynamicAxes, plain, resize
 from edgedl.task import Progress, Task
 from edgedl.tracing import dynamic_shapes, first_line
+from edgedl.training import call_fit
 
 SETTLED_FROM = 0.8
 """The share of the training after which the ranges of activations stay as they are."""
@@ -61,13 +62,16 @@ def fine_tune(task: Task, seed: int, progress: Progress) -> Trained:
     module = Traced(_prepared(task))
     torch.manual_seed(seed)
     try:
-        trained = task.fit(module, seed, _settling(module, progress))
-    except AttributeError as error:
+        trained = call_fit(task, module, seed, _settling(module, progress))
+    except InvalidReference as error:
+        if not isinstance(error.__cause__, AttributeError):
+            raise
         raise Unsupported(
-            f"the fit of {task.name} needs more of the module than its forward ({error}), and quantization-aware training "
-            "gives it the traced graph: let fit call the module alone"
+            f"the fit of {task.name} needs more of the module than its forward ({error.__cause__}), and quantization-aware "
+            "training gives it the traced graph: let fit call the module alone"
         ) from error
-    assert isinstance(trained, Traced)
+    if not isinstance(trained, Traced):
+        raise Unsupported(f"the fit of {task.name} returns another module than it was given: leave out --qat")
     _freeze(trained, task)
     fake = program_of(task, trained)
     rounded = Traced(convert_pt2e(copy.deepcopy(trained.graph_module), fold_quantize=False))

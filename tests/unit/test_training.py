@@ -123,6 +123,25 @@ def test_a_function_as_fit_takes_no_engine(tmp_path: Path) -> None:
         edgedl.train(task(constant), tmp_path, engine=Engine("cpu", devices=2))
 
 
+def returns_nothing(module: nn.Module, seed: int, progress: Progress) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        (
+            lambda model: model,
+            r"is called as fit\(module, seed, progress\), which it does not take: too many positional",
+        ),
+        (returns_nothing, r"returned NoneType, expected the trained module: end it with `return module`"),
+    ],
+)
+def test_a_function_that_is_no_fit(fit: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidReference, match=f"the fit of 'own' {said}"):
+        edgedl.train(task(fit), tmp_path)
+
+
 def test_a_function_that_raises_or_diverges(tmp_path: Path) -> None:
     def broken(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
         raise ValueError("no such file: train.csv")
