@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgedl.errors import EdgedlError, EngineFailed, Unavailable, Unsupported
-from edgedl.measure import BenchmarkRecord, FeedsOf, Figure, Measured, Plan, Subject
+from edgedl.measure import BenchmarkRecord, FeedsOf, Measured, Plan, Subject
 from edgedl.measure.harness import Progress
 from edgedl.measure.journal import Journal
 from edgedl.place import HERE, Launch
@@ -19,6 +19,7 @@ from edgedl.sizes import size
 from edgedl.targets.limits import confined
 from edgedl.targets.limits.cgroup import Parent, bandwidth, groups, parents
 from edgedl.targets.limits.device_class import DeviceClass
+from edgedl.targets.mean import mean_of
 from edgedl.targets.worker_target import WorkerTarget
 
 
@@ -106,8 +107,7 @@ class ConfinedTarget(WorkerTarget):
         notes.append(
             f"A run that fits into its slice of {slice_ms:g} ms is not slowed by itself: the mean holds the quota"
         )
-        mean = 1e9 * sum(r.seconds for r in found.rounds) / sum(r.runs for r in found.rounds)
-        return replace(found, notes=tuple(notes), quota=quota, figures=(Figure("mean", mean, "ns", "measured"),))
+        return replace(found, notes=tuple(notes), quota=quota, figures=(mean_of(found),))
 
 
 def mechanisms() -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 from edgedl.errors import Unavailable
 from edgedl.files import make_folder, publish, staging, write_atomic
 from edgedl.targets import state
+from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.qemu.cores import CORES, Core
-from edgedl.targets.qemu.downloads import KEYRING, MIRROR, Downloads, packages, run, wheels
+from edgedl.targets.qemu.downloads import KEYRING, MIRROR, packages, wheels
 from edgedl.targets.target import Status, Watch
 
 NAME = "qemu-aarch64"
