@@ -10,8 +10,9 @@ import torch
 
 from edgedl.errors import InvalidInput
 from edgedl.files import sha256, write_atomic
+from edgedl.silence import silent
 
-_TORCH = (".pt", ".pth", ".ckpt", ".bin")
+_TORCH = (".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -37,7 +38,7 @@ def digest(path: Path) -> str | None:
 def load_into(module: torch.nn.Module, path: Path) -> None:
     """Load the weights into `module`; InvalidInput if the file is refused or does not fit the module."""
     wanted = module.state_dict()
-    state = _with_aliases(_read(path), wanted)
+    state = _with_aliases(_bare(_read(path), wanted), wanted)
     if missing := wanted.keys() - state.keys():
         raise InvalidInput(
             f"{path} does not fit the model: {len(missing)} of {len(wanted)} tensors are missing, {min(missing)!r} first"
@@ -50,6 +51,18 @@ def load_into(module: torch.nn.Module, path: Path) -> None:
         here, there = tuple(wanted[odd[0]].shape), tuple(state[odd[0]].shape)
         raise InvalidInput(f"{path} does not fit the model: {odd[0]!r} is {there} in the file and {here} in the model")
     module.load_state_dict(state)
+
+
+def _bare(state: dict[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state without what all of its names begin with, where the model's names are the rest.
+
+    So write DataParallel (`module.`), torch.compile (`_orig_mod.`) and a Lightning module that holds the network (`model.`).
+    """
+    first = next(iter(state), "")
+    starts = ("", *(first[: place + 1] for place, letter in enumerate(first) if letter == "."))
+    shared = [start for start in starts if all(name.startswith(start) for name in state)]
+    start = next((start for start in shared if any(name.removeprefix(start) in wanted for name in state)), "")
+    return {name.removeprefix(start): tensor for name, tensor in state.items()}
 
 
 def _with_aliases(state: dict[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -80,8 +93,10 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             from safetensors.torch import load
 
             return dict(load(path.read_bytes()))
-        if path.suffix in _TORCH:
-            return _state_dict(torch.load(path, map_location="cpu", weights_only=True), path)
+        if path.name.endswith(_TORCH):
+            with silent():
+                found = torch.load(path, map_location="cpu", weights_only=True)
+            return _state_dict(found, path)
     except InvalidInput:
         raise
     except Exception as error:

@@ -104,6 +104,23 @@ def test_a_dictionary_of_other_things(tmp_path: Path) -> None:
         weights.load_into(net(0), tmp_path / "w.pt")
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "model.net.", "0."])
+@pytest.mark.parametrize("name", ["w.pth.tar", "w.safetensors"])
+def test_names_with_what_a_wrapper_puts_before_them(tmp_path: Path, prefix: str, name: str) -> None:
+    state = {f"{prefix}{key}": tensor.clone() for key, tensor in net(0).state_dict().items()}
+    save_file(state, str(tmp_path / name)) if name.endswith("safetensors") else torch.save(state, tmp_path / name)
+    module = net(1)
+    weights.load_into(module, tmp_path / name)
+    assert same(module, net(0))
+
+
+def test_nothing_is_left_out_of_names_that_have_no_common_beginning(tmp_path: Path) -> None:
+    state = {f"module.{key}": tensor.clone() for key, tensor in net(0).state_dict().items()}
+    save_file({**state, "loss.weight": torch.zeros(1)}, str(tmp_path / "w.safetensors"))
+    with pytest.raises(InvalidInput, match="9 of 9 tensors are missing"):
+        weights.load_into(net(1), tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
