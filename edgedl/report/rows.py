@@ -75,9 +75,10 @@ class Row:
 
     @property
     def title(self) -> str:
-        """`digits.onnx in ONNX Runtime`; threads are told where there are several."""
+        """`digits.onnx in ONNX Runtime`; threads are told where there are several, and the device of a fleet."""
         threads = f", {self.threads} threads" if (self.threads or 1) > 1 else ""
-        return f"{self.name} in {self.engine}{threads}" if self.engine else self.name
+        device = f" on {self.measured.device_name}" if self.measured and self.measured.device_name else ""
+        return f"{self.name} in {self.engine}{threads}{device}" if self.engine else self.name
 
 
 def join(artifacts: Sequence[Artifact], record: BenchmarkRecord | None) -> tuple[Row, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgedl import registry
 from edgedl.artifact import Artifact
+from edgedl.errors import Unavailable
 from edgedl.exporter import Piece
 from edgedl.measure.profile import OperatorCost, Profile
 from edgedl.runtime import Options, Source, option_value
@@ -32,7 +33,7 @@ Work = Callable[[], object]
 def profile(source: Source, threads: int | None, options: Options, feeds: Feeds, runs: int) -> Profile:
     """The median over rounds, in each of which every piece has its turn of `runs` / 5 runs."""
     assert isinstance(source, Artifact)
-    exporter: Any = registry.exporter("tflite")
+    exporter = _exporter()
     parts: list[Piece] = list(exporter.pieces(source.path, feeds))
     session = LitertSession(source, "cpu", threads, options)
     kernels = option_value(options, "kernels", KERNELS, "xnnpack")
@@ -45,6 +46,16 @@ def profile(source: Source, threads: int | None, options: Options, feeds: Feeds,
         for part, ns in zip(parts, medians, strict=True)
     )
     return Profile(HOW, ROUNDS * per_round, whole_ns, costs, least_bytes=exporter.least_bytes(source.path, feeds))
+
+
+def _exporter() -> Any:
+    try:
+        return registry.exporter("tflite")
+    except Unavailable as error:
+        raise Unavailable(
+            "LiteRT has no profiler, and what cuts the file into its operators is not installed where it runs: "
+            "profile it on a machine with edgedl[tflite]"
+        ) from error
 
 
 def _alone(part: Piece, threads: int | None, kernels: str) -> Work:

@@ -143,7 +143,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     root = tmp_path / ".edgedl"
     root.mkdir()
-    (root / "board.json").write_text('{"requirements": [], "engines": ["ort"]}')
+    (root / "board.json").write_text('{"python": "3.11", "engines": {"ort": []}}')
     return root
 
 
@@ -203,14 +203,30 @@ def test_only_a_set_up_board_takes_files(home: Path, capsys: pytest.CaptureFixtu
 
 def test_two_set_ups_at_once_are_refused_and_harm_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "board.json").unlink()
-    request = {"requirements": ["numpy"], "engine": "ort", "module": "onnxruntime", "environment": {}, "local": True}
+    request = {
+        "requirements": ["numpy"],
+        "engine": "ort",
+        "module": "onnxruntime",
+        "environment": {},
+        "local": True,
+        "chosen": False,
+    }
     with board.alone(home):
         board.main("setup", request)
     assert json.loads(capsys.readouterr().out)["error"].startswith("another set-up is at work there")
     assert home.is_dir()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{"])
+def test_another_python_than_the_one_that_is_there_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "board.json").write_text('{"python": "3.9", "engines": {"ort": ["numpy"]}}')
+    request = {"requirements": ["numpy"], "engine": "ort", "module": "x", "environment": {}, "local": True}
+    board.main("setup", {**request, "chosen": True})
+    assert "it is set up with Python 3.9, not 3." in json.loads(capsys.readouterr().out)["error"]
+    board.main("setup", {**request, "chosen": False})
+    assert json.loads(capsys.readouterr().out)["done"]["python"] == "3.9"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "{}", '{"engines": []}'])
 def test_a_damaged_note_is_no_set_up(home: Path, text: str) -> None:
     (home / "board.json").write_text(text)
     assert board.contents() == {}
@@ -221,7 +237,8 @@ def test_a_command_that_finds_the_disk_full_raises_that(home: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         board.run([sys.executable, "-c", full])
     assert board.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]).startswith("was killed there")
-    assert board.run([sys.executable, "-c", "import sys; print('ERROR: a'); print('b'); sys.exit(3)"]) == "ERROR: a"
+    said = board.run([sys.executable, "-c", "import sys; print('ERROR: a'); print('b'); sys.exit(3)"])
+    assert (said, board.last(said)) == ("ERROR: a\nb", "ERROR: a")
     assert board.run([sys.executable, "-c", ""]) == ""
 
 
@@ -230,6 +247,16 @@ def test_a_command_that_finds_the_disk_full_raises_that(home: Path) -> None:
     [
         ("ERROR: Failed to establish a new connection: Temporary failure in name resolution", "--set wheels=DIR"),
         ("ERROR: No matching distribution found for onnxruntime==99", "pip cannot install onnxruntime there"),
+        (
+            "ERROR: Could not find a version that satisfies the requirement onnxruntime==1.32.0 (from versions: 1.17.0, "
+            "1.23.1, 1.23.2)\nERROR: No matching distribution found for onnxruntime==1.32.0",
+            "cannot have onnxruntime==1.32.0: add --set version=1.23.2, which is the newest for it",
+        ),
+        (
+            "ERROR: Could not find a version that satisfies the requirement numpy (from versions: none)\n"
+            "ERROR: No matching distribution found for numpy",
+            "pip cannot install onnxruntime there: ERROR: No matching distribution found for numpy",
+        ),
     ],
 )
 def test_what_pip_says_is_one_sentence(monkeypatch: pytest.MonkeyPatch, said: str, meaning: str) -> None:

@@ -16,7 +16,7 @@ _TEXT = re.compile(
 OPTIONS = {
     "BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": "10", "ConnectionAttempts": "1",
     "ServerAliveInterval": "5", "ServerAliveCountMax": "3", "RemoteCommand": "none", "LogLevel": "INFO",
-    "ClearAllForwardings": "yes",
+    "ClearAllForwardings": "yes", "ControlMaster": "no",
 }  # fmt: skip
 """of ssh: it asks nothing, believes no unknown host key, and notices within 15 s that a board is gone"""
 

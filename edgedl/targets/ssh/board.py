@@ -30,6 +30,9 @@ _SAYS_FULL = re.compile(r"No space left|Disk quota exceeded|File too large")
 _SAYS_OFFLINE = re.compile(r"name resolution|Network is unreachable|NewConnectionError|No route to host|timed out")
 
 
+_SAYS_VERSIONS = re.compile(r"requirement (\S+==\S+) \(from versions: (?:.*, )?([0-9][^ ,)]*)\)")
+
+
 class Refusal(Exception):
     """What the person should read."""
 
@@ -47,12 +50,12 @@ def folder() -> Path:
 
 
 def contents() -> dict[str, Any]:
-    """What was set up: `requirements` and `engines`; {} before that."""
+    """What was set up: `python` and `engines`, name -> requirements; {} before that."""
     try:
         found = json.loads((folder() / "board.json").read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and isinstance(found.get("engines"), dict) else {}
 
 
 def tell(**what: Any) -> None:
@@ -137,14 +140,18 @@ def bring(files: list[dict[str, Any]], first: bool) -> dict[str, Any]:
 
 
 def setup(
-    requirements: list[str], engine: str, module: str, environment: dict[str, str], local: bool
+    requirements: list[str], engine: str, module: str, environment: dict[str, str], local: bool, chosen: bool
 ) -> dict[str, Any]:
     """A virtual environment with the requirements; an import tries it out, and only then it is written down.
 
-    local: from the wheels that were brought, not from an index.
+    local: from the wheels that were brought, not from an index. chosen: this Python was asked for.
     """
-    root, before = folder(), contents()
-    if engine in before.get("engines", ()) and set(requirements) <= set(before["requirements"]):
+    root, before, version = folder(), contents(), ".".join(map(str, sys.version_info[:2]))
+    if chosen and before.get("python", version) != version:
+        raise Refusal(
+            f"it is set up with Python {before['python']}, not {version}: take that away first with edgedl target remove"
+        )
+    if before.get("engines", {}).get(engine) == requirements:
         return before
     with alone(root):
         python = root / "venv" / "bin" / "python"
@@ -153,9 +160,8 @@ def setup(
         install(python, requirements, ["--no-index", "--find-links", str(root / "wheels")] if local else [])
         tell(say="trying it out")
         if said := run([str(python), "-c", f"import numpy, {module}"], environment):
-            raise Refusal(f"{module} was installed and cannot be imported: {said}")
-        engines = sorted({engine, *before.get("engines", ())})
-        found = {"requirements": sorted({*requirements, *before.get("requirements", ())}), "engines": engines}
+            raise Refusal(f"{module} was installed and cannot be imported: {last(said)}")
+        found = {"python": version, **before, "engines": {**before.get("engines", {}), engine: requirements}}
         (root / "board.new").write_text(json.dumps(found))
         (root / "board.new").replace(root / "board.json")
         shutil.rmtree(root / "wheels", ignore_errors=True)
@@ -168,17 +174,19 @@ def make(venv: Path) -> None:
         return
     tell(say="making a virtual environment")
     if said := run([sys.executable, "-m", "venv", "--clear", str(venv)]):
-        raise Refusal(f"its Python makes no virtual environment ({said}): apt-get install python3-venv there")
+        raise Refusal(f"its Python makes no virtual environment ({last(said)}): apt-get install python3-venv there")
 
 
 def install(python: Path, requirements: list[str], source: list[str]) -> None:
     """source: pip's words where it is not the index."""
     words = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2", *requirements]
     said = run([str(python), "-m", "pip", *words, *source])
+    if there := _SAYS_VERSIONS.search(said):
+        raise Refusal(f"its Python cannot have {there[1]}: add --set version={there[2]}, which is the newest for it")
     if _SAYS_OFFLINE.search(said) and not source:
-        raise Refusal(f"it reaches no package index ({said}): bring wheels with --set wheels=DIR")
+        raise Refusal(f"it reaches no package index ({last(said)}): bring wheels with --set wheels=DIR")
     if said:
-        raise Refusal(f"pip cannot install {', '.join(requirements)} there: {said}")
+        raise Refusal(f"pip cannot install {', '.join(requirements)} there: {last(said)}")
 
 
 @contextlib.contextmanager
@@ -196,7 +204,7 @@ def alone(root: Path) -> Iterator[None]:
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """ "" where the command succeeds, else the last of its errors; OSError where it says that the disk is full."""
+    """ "" where the command succeeds, else what it said; OSError where it says that the disk is full."""
     with subprocess.Popen(
         command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -207,8 +215,13 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if child.returncode < 0:
         return ended(child.returncode)
-    errors = [line for line in said.splitlines() if "error" in line.lower()] or said.splitlines()
-    return (errors[-1].strip() if errors else f"exit code {child.returncode}") if child.returncode else ""
+    return (said or f"exit code {child.returncode}") if child.returncode else ""
+
+
+def last(said: str) -> str:
+    """The last of the errors, or the last line."""
+    lines = said.splitlines()
+    return ([line for line in lines if "error" in line.lower()] or lines)[-1].strip()
 
 
 def work(runner: str, environment: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -73,9 +73,9 @@ class Board:
         request = {"runner": runner, "environment": dict(ENVIRONMENT)}
         yield Launch(self.address.command(client.remote(client.PYTHON, "work", request)), path, client.QUIET)
 
-    def _check(self, fmt: str, engines: list[str]) -> None:
+    def _check(self, fmt: str, engines: Collection[str]) -> None:
         able = [name for name, engine in ENGINES.items() if engine.format == fmt]
-        if not set(able) & set(engines):
+        if not set(able) & {*engines}:
             raise Unavailable(
                 f"{self.name} has {', '.join(engines)}, which loads no .{fmt}: "
                 f"edgedl target setup {self.name} --set engine={able[0]}"
@@ -123,6 +123,7 @@ class SshKind(TargetKind):
         request: dict[str, Any] = {
             "requirements": engine.requirements(settings.get("version")), "engine": name, "module": engine.module,
             "environment": {"ORT_DISABLE_TELEMETRY": "1"}, "local": bool(wheels),
+            "chosen": "python" in settings,
         }  # fmt: skip
         client.bring(address, [of_runner()[1], *wheels], watch, python, first=True)
         client.ask(address, python, "setup", request, watch)
