@@ -42,12 +42,14 @@ class InputChoice:
 
     subjects: all that are measured; what one of them has serves the others of the same input names and layout.
     batch: length of the dynamic axis that comes first (None: 1, or what the model fixes). given: texts of `--input`.
+    asked: whether a batch or an input was.
     InvalidInput where the model fixes another batch, or leaves an axis open for which nothing is known.
     """
 
     def __init__(self, subjects: Sequence[Subject], batch: int | None = None, given: tuple[str, ...] = ()) -> None:
         if batch is not None and batch < 1:
             raise InvalidInput(f"batch={batch}: expected 1 or more")
+        self.asked = batch is not None or bool(given)
         self._subjects, self._batch = subjects, batch
         self._given = {option.spec.name: option for option in map(parse_input, given)}
         self._real = functools.cache(_real)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,10 +264,35 @@ def test_a_serial_is_no_option_and_no_command(detail: str) -> None:
         find(f"adb:{detail}")
 
 
-def test_what_it_cannot_measure(ready: Phone) -> None:
-    failure = one(plan=Plan(mode="cold", rounds=6)).failure
-    assert failure
-    assert "measures in the mode latency, not cold" in failure.message
+@pytest.mark.parametrize(
+    ("settings", "plan", "meaning"),
+    [
+        ({}, Plan(mode="cold", rounds=6), "measures in the mode latency, not cold"),
+        ({"runtime": "openvino"}, SHORT, "runs .tflite in LiteRT on the processor alone"),
+        ({"device": "cuda"}, SHORT, "runs .tflite in LiteRT on the processor alone"),
+        ({"options": {"kernels": "builtin"}}, SHORT, "benchmark_model takes no --option kernels"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(ready: Phone, settings: dict[str, Any], plan: Plan, meaning: str) -> None:
+    subjects = [Subject("sum", Artifact(MODELS / "sum.tflite"), **settings)]
+    (found,) = find("adb:phone-1").measure(subjects, InputChoice(subjects), plan, lambda done, total: None).subjects
+    assert found.failure
+    assert meaning in found.failure.message
+
+
+def test_inputs_of_ones_own_are_refused(ready: Phone) -> None:
+    subjects = [Subject("sum", Artifact(MODELS / "sum.tflite"))]
+    with pytest.raises(Unsupported, match="leave --batch and --input out"):
+        find("adb:phone-1").measure(subjects, InputChoice(subjects, 4), SHORT, lambda done, total: None)
+
+
+def test_processors_are_a_mask(ready: Phone) -> None:
+    subjects = [Subject("sum", Artifact(MODELS / "sum.tflite"), affinity=(4, 7))]
+    find("adb:phone-1").measure(subjects, InputChoice(subjects), SHORT, lambda done, total: None)
+    assert any("timeout 600 taskset 90 /data/local/tmp/edgedl/benchmark_model" in call for call in ready.calls())
+
+
+def test_what_it_cannot_give(ready: Phone) -> None:
     with pytest.raises(Unsupported, match="gives figures and no outputs"):
         find("adb:phone-1").session(Artifact(MODELS / "sum.onnx"))
 

@@ -242,6 +242,12 @@ def test_a_command_that_finds_the_disk_full_raises_that(home: Path) -> None:
     assert board.run([sys.executable, "-c", ""]) == ""
 
 
+def test_a_command_does_not_outlive_the_connection() -> None:
+    code = "from edgedl.targets.ssh import board\ntry: board.run(['sleep', '60'])\nexcept board.Cut: print('cut')"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.communicate(timeout=30)[0] == b"cut\n"
+
+
 @pytest.mark.parametrize(
     ("said", "meaning"),
     [

@@ -67,6 +67,8 @@ class AdbTarget(Target):
         """Figures of each subject with the interval over its calls; a subject that fails keeps the reason."""
         before, lanes = environment(), [_Lane(s, replace(describe(s), target=self.name)) for s in subjects]
         generator, total = np.random.default_rng(plan.seed), (plan.rounds + 1) * len(lanes)
+        if getattr(feeds_of, "asked", False):
+            raise Unsupported(f"{self.name} makes its inputs itself: leave --batch and --input out")
         for done, lane in enumerate(lanes, start=1):
             self._try(lane, plan, self._prepare)
             progress(done, total)
@@ -92,8 +94,7 @@ class AdbTarget(Target):
         source = lane.subject.source
         if not isinstance(source, Artifact) or source.path.is_dir():
             raise Unsupported(f"{lane.subject.label}: {self.name} takes one .onnx or .tflite file")
-        if plan.mode != "latency":
-            raise Unsupported(f"{self.name} measures in the mode latency, not {plan.mode}")
+        _check(lane, plan)
         if lane.tool.name not in self.device.shell(f"ls {FOLDER} 2>/dev/null || true").split():
             raise Unavailable(f"{self.name} has no {lane.tool.name}: edgedl target setup {self.name} --set binary=PATH")
         lane.model = f"{FOLDER}/models/{source.sha256[:24]}{source.path.suffix}"
@@ -118,7 +119,9 @@ class AdbTarget(Target):
 
     def _run(self, lane: _Lane, plan: Plan, *more: str) -> str:
         words = (lane.tool.path, *lane.tool.words(lane.model, plan, lane.subject.threads or 1), *more)
-        return self.device.run(words, _LIBRARIES, plan.timeout)
+        mask = f"{sum(1 << processor for processor in lane.subject.affinity):x}"
+        pinned = ("taskset", mask, *words) if lane.subject.affinity else words
+        return self.device.run(pinned, _LIBRARIES, plan.timeout)
 
     def _told(self, lane: _Lane, first: _Lane, heat: list[float | None]) -> Measured:
         if lane.measured.failure:
@@ -156,6 +159,17 @@ class AdbTarget(Target):
             return None
         degrees = [int(word) / 1000 for word in said.split() if re.fullmatch(r"\d{4,6}", word)]
         return max((one for one in degrees if one < 200), default=None)
+
+
+def _check(lane: _Lane, plan: Plan) -> None:
+    """Unsupported for what the program would leave out without a word."""
+    subject, where = lane.subject, lane.measured.target
+    if plan.mode != "latency":
+        raise Unsupported(f"{where} measures in the mode latency, not {plan.mode}")
+    if subject.runtime not in ("auto", lane.tool.runtime) or subject.device != "cpu":
+        raise Unsupported(f"{where} runs .{lane.measured.format} in {lane.tool.engine} on the processor alone")
+    if subject.options:
+        raise Unsupported(f"{where}: {lane.tool.name} takes no --option {next(iter(subject.options))}")
 
 
 def _figures(readings: Sequence[Reading]) -> Iterator[Figure]:

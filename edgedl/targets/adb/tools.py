@@ -17,13 +17,14 @@ FOLDER = "/data/local/tmp/edgedl"
 
 @dataclass(frozen=True)
 class Tool:
-    """name: of its file on the device. marker: what only its file holds. engine: whose it is.
+    """name: of its file on the device. marker: what only its file holds. engine, runtime: whose it is, and its plugin.
 
     words: (path of the model, plan, threads) -> its arguments for one round. profiling: what makes it tell its operators.
     """
 
     name: str
     engine: str
+    runtime: str
     format: str
     marker: bytes
     words: Callable[[str, Plan, int], tuple[str, ...]]
@@ -50,10 +51,10 @@ def _ort(model: str, plan: Plan, threads: int) -> tuple[str, ...]:
 
 TOOLS = (
     Tool(
-        "benchmark_model", "LiteRT", "tflite", b"Inference timings in us", _litert, transcript.litert,
+        "benchmark_model", "LiteRT", "litert", "tflite", b"Inference timings in us", _litert, transcript.litert,
         "--enable_op_profiling=true",
     ),
-    Tool("onnxruntime_perf_test", "ONNX Runtime", "onnx", b"Session creation time cost", _ort, transcript.ort),
+    Tool("onnxruntime_perf_test", "ONNX Runtime", "ort", "onnx", b"Session creation time cost", _ort, transcript.ort),
 )  # fmt: skip
 
 

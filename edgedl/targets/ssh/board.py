@@ -204,13 +204,15 @@ def alone(root: Path) -> Iterator[None]:
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """ "" where the command succeeds, else what it said; OSError where it says that the disk is full."""
+    """ "" where the command succeeds, else what it said; Cut, or OSError where it says that the disk is full."""
     with subprocess.Popen(
         command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as child:  # fmt: skip
-        kill_when_cut(child)
+        cut = kill_when_cut(child)
         said = child.communicate()[0].strip()
+    if cut.is_set():
+        raise Cut
     if child.returncode and _SAYS_FULL.search(said):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if child.returncode < 0:
@@ -235,19 +237,22 @@ def work(runner: str, environment: dict[str, str]) -> None:
     sys.exit(child.returncode)
 
 
-def kill_when_cut(child: subprocess.Popen[Any]) -> None:
-    """When the connection is gone; the child has a second to see it for itself."""
+def kill_when_cut(child: subprocess.Popen[Any]) -> threading.Event:
+    """When the connection is gone, which the event tells; the child has a second to see it for itself."""
+    cut = threading.Event()
 
     def watch() -> None:
         poller = select.poll()
         poller.register(0, select.POLLHUP | getattr(select, "POLLRDHUP", 0))
         poller.poll()
+        cut.set()
         try:
             child.wait(1)
         except subprocess.TimeoutExpired:
             child.kill()
 
     threading.Thread(target=watch, daemon=True).start()
+    return cut
 
 
 def ended(code: int) -> str:

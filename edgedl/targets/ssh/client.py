@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgedl.errors import Unavailable
+from edgedl.sizes import size
 from edgedl.targets.ssh.address import Address
 from edgedl.targets.ssh.failures import explain
 from edgedl.targets.ssh.files import Brought
@@ -156,6 +157,8 @@ def bring(
         there = next(lines)
         if not first and not there["board"]:
             raise Unavailable(f"{address} is not set up: edgedl target setup {address}")
+        if missing := sum(file.size - have for file, have in zip(files, there["have"], strict=True)):
+            watch(f"{address}: bringing {size(missing)}")
         talk.send(files, there["have"])
         next(lines)
         board: dict[str, Any] = there["board"]

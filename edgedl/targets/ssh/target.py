@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgedl.artifact import Artifact
-from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName, Unsupported
+from edgedl.errors import EdgedlError, EngineFailed, Interrupted, InvalidInput, Unavailable, UnknownName, Unsupported
 from edgedl.isolated import ENVIRONMENT
 from edgedl.place import Launch
 from edgedl.runtime import Source
@@ -125,8 +125,12 @@ class SshKind(TargetKind):
             "environment": {"ORT_DISABLE_TELEMETRY": "1"}, "local": bool(wheels),
             "chosen": "python" in settings,
         }  # fmt: skip
-        client.bring(address, [of_runner()[1], *wheels], watch, python, first=True)
-        client.ask(address, python, "setup", request, watch)
+        try:
+            client.bring(address, [of_runner()[1], *wheels], watch, python, first=True)
+            client.ask(address, python, "setup", request, watch)
+        except KeyboardInterrupt as stop:
+            kept = f"interrupted: what is on {address} so far stays there, and the same command goes on"
+            raise Interrupted(kept) from stop
         self._compute(detail, engine.format)
 
     def _compute(self, detail: str, fmt: str) -> None:
