@@ -13,7 +13,7 @@ from edgedl.report.drift import drift
 from edgedl.report.figures import basis_sentences, figure_columns, figure_sentences
 from edgedl.report.markup import download, drawn, facts, folded, page, sentences, table
 from edgedl.report.matrix import columns as matrix_columns
-from edgedl.report.method import environment_facts, method
+from edgedl.report.method import environment_facts, machines, method
 from edgedl.report.tradeoffs import Tradeoff, tradeoffs
 
 SHORT = 40
@@ -112,8 +112,10 @@ def _layers(report: Report) -> str:
 def _facts(report: Report) -> str:
     if report.record is None:
         return ""
-    there = facts(environment_facts(report.record.environment))
-    return f"<h2>Environment</h2>{there}" + sentences("Method", method(report))
+    told = (
+        f"<h2>{html.escape(title)}</h2>{facts(environment_facts(there))}" for title, there in machines(report.record)
+    )
+    return "".join(told) + sentences("Method", method(report))
 
 
 def _raw(report: Report) -> str:

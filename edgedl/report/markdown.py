@@ -10,7 +10,7 @@ from edgedl.report.build import Report
 from edgedl.report.columns import Column, report_columns
 from edgedl.report.figures import basis_sentences, figure_columns, figure_sentences
 from edgedl.report.matrix import columns as matrix_columns
-from edgedl.report.method import environment_facts, method
+from edgedl.report.method import environment_facts, machines, method
 from edgedl.report.table import printable
 
 T = TypeVar("T")
@@ -28,8 +28,9 @@ def render(report: Report) -> str:
     parts += [markdown_table(matrix_columns(report.matrix), report.matrix)] if report.matrix else []
     parts += [*_figures(report), *_operators(report), *_layers(report)]
     if report.record:
-        facts = [f"{name}: {value}" for name, value in environment_facts(report.record.environment)]
-        parts += _section("Environment", facts) + _section("Method", method(report))
+        for title, there in machines(report.record):
+            parts += _section(title, [f"{name}: {value}" for name, value in environment_facts(there)])
+        parts += _section("Method", method(report))
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgedl.measure import BenchmarkRecord
 from edgedl.measure.environment import Environment
 from edgedl.measure.summary import PROCESS_SPREAD
 from edgedl.report import units
@@ -12,16 +13,28 @@ _INPUTS = {
     "task": "real ones of the task",
     "given": "seeded, of the shapes asked for",
     "seeded": "seeded, for no real ones were known",
+    "random": "random ones, made by the target's own program",
 }
+
+
+def machines(record: BenchmarkRecord) -> list[tuple[str, Environment]]:
+    """(title, environment) of each machine that was measured on, by its place; of this one where others stood beside it."""
+    others = {subject.place: subject.machine for subject in record.subjects if subject.machine}
+    if not others:
+        return [("Environment", record.environment)]
+    here = any(subject.machine is None and not subject.failure for subject in record.subjects)
+    told = [(f"Environment of {place}", there) for place, there in others.items()]
+    return [*told, *([("Environment of this machine", record.environment)] if here else [])]
 
 
 def environment_facts(there: Environment) -> list[tuple[str, str]]:
     """(what, value), without what could not be read."""
     facts = [
+        ("Board", there.board or ""),
         ("Processor", f"{there.cpu}, {there.cores} cores"),
         ("Instructions", ", ".join(there.flags)),
         ("Memory", units.size(there.memory_bytes)),
-        ("System", there.system),
+        ("System", ", ".join(filter(None, (there.distribution, there.system)))),
         ("Python", there.python),
         ("Packages", ", ".join(f"{name} {version}" for name, version in there.packages.items())),
         ("Governor", there.governor or ""),

@@ -22,7 +22,9 @@ from edgedl.errors import EngineFailed, Interrupted, InvalidInput, Unavailable, 
 from edgedl.measure import BenchmarkRecord, Failure, FeedsOf, Figure, InputChoice, Measured, Plan, Subject, describe
 from edgedl.measure.environment import environment
 from edgedl.measure.journal import Journal, kept_in
+from edgedl.report import render
 from edgedl.report.build import build
+from edgedl.report.method import environment_facts, machines
 from edgedl.report.table import benchmark_table
 from edgedl.targets import Target, TargetKind, find
 from edgedl.targets.fleet import Device, Fleet, Quarantine, measuring, read
@@ -287,6 +289,18 @@ def test_the_tables_have_a_column_for_the_device(rack: Rack, quarantine: Quarant
     rows = build([SUM], record).rows
     assert [row.place for row in rows] == ["a-1", "b-1"]
     assert [row.title.rpartition(" on ")[2] for row in rows] == ["a-1", "b-1"]
+
+
+def test_the_report_tells_each_machine(rack: Rack, quarantine: Quarantine) -> None:
+    record = fleet(quarantine, "a/1", "b/1").measure(CHOICE, Plan(), lambda done, total: None)
+    assert [title for title, _ in machines(record)] == ["Environment"]
+    first, second = record.subjects
+    board = replace(environment(), board="Raspberry Pi 4 Model B Rev 1.4", distribution="Debian 12")
+    mixed = replace(record, subjects=(replace(first, machine=board), second))
+    assert [title for title, _ in machines(mixed)] == ["Environment of a-1", "Environment of this machine"]
+    assert ("Board", "Raspberry Pi 4 Model B Rev 1.4") in environment_facts(board)
+    for fmt in ("markdown", "html"):
+        assert "Raspberry Pi 4 Model B Rev 1.4" in render(build([SUM], mixed), fmt)
 
 
 # ---- the command ----

@@ -243,7 +243,11 @@ def test_a_command_that_finds_the_disk_full_raises_that(home: Path) -> None:
 
 
 def test_a_command_does_not_outlive_the_connection() -> None:
-    code = "from edgedl.targets.ssh import board\ntry: board.run(['sleep', '60'])\nexcept board.Cut: print('cut')"
+    """Nor do those that it started."""
+    code = (
+        "from edgedl.targets.ssh import board\n"
+        "try: board.run(['sh', '-c', 'sleep 60 & sleep 60'])\nexcept board.Cut: print('cut')"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.communicate(timeout=30)[0] == b"cut\n"
 

@@ -207,7 +207,7 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
     """ "" where the command succeeds, else what it said; Cut, or OSError where it says that the disk is full."""
     with subprocess.Popen(
         command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace",
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     ) as child:  # fmt: skip
         cut = kill_when_cut(child)
         said = child.communicate()[0].strip()
@@ -230,7 +230,9 @@ def work(runner: str, environment: dict[str, str]) -> None:
     """edgedl.worker on this process's standard input and output; exits as it does, and says how."""
     root = folder()
     whole = {**os.environ, **environment, "PYTHONPATH": str(root / runner)}
-    with subprocess.Popen([sys.executable, "-s", "-m", "edgedl.worker"], cwd=root, env=whole) as child:
+    with subprocess.Popen(
+        [sys.executable, "-s", "-m", "edgedl.worker"], cwd=root, env=whole, start_new_session=True
+    ) as child:
         kill_when_cut(child)
     if child.returncode < 0:
         fail(f"the engine's process {ended(child.returncode)}", 128 - child.returncode)
@@ -238,7 +240,7 @@ def work(runner: str, environment: dict[str, str]) -> None:
 
 
 def kill_when_cut(child: subprocess.Popen[Any]) -> threading.Event:
-    """When the connection is gone, which the event tells; the child has a second to see it for itself."""
+    """With all of its own, when the connection is gone, which the event tells; it has a second to see that for itself."""
     cut = threading.Event()
 
     def watch() -> None:
@@ -246,10 +248,10 @@ def kill_when_cut(child: subprocess.Popen[Any]) -> threading.Event:
         poller.register(0, select.POLLHUP | getattr(select, "POLLRDHUP", 0))
         poller.poll()
         cut.set()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(1)
-        except subprocess.TimeoutExpired:
-            child.kill()
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
     return cut
