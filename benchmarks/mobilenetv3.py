@@ -4,9 +4,14 @@ Inverted residuals with squeeze-and-excitation and hard swish (A. Howard et al.,
 is. Then the channels between each expansion, its depthwise convolution and the projection are rescaled, by factors that keep
 what the network computes: ReLU(s x) = s ReLU(x). Per-tensor ranges then fit few channels; M. Nagel et al., Data-Free
 Quantization, 2019, section 3, found MobileNetV2 like that. `task` is a task reference: benchmarks/mobilenetv3.py:task.
+
+`hardswish` is trained from uneven channels in the blocks with hard swish too. No factor can be moved through that function, so that
+equalisation cannot undo it.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -18,6 +23,9 @@ from edgedl.zoo.mnist_cnn import training
 
 SPREAD = 3.0
 """The factors are 2**n with n normal, of this standard deviation."""
+
+UNEVEN = 2.0
+"""The same, of the channels that `hardswish` is trained from."""
 
 
 class Excite(nn.Module):
@@ -85,6 +93,24 @@ def rescale(module: nn.Module, seed: int) -> None:
                 first[1].weight *= factors
                 first[1].bias *= factors
                 second[0].weight /= factors.view(-1, 1, 1, 1) if axis == 0 else factors.view(1, -1, 1, 1)
+
+
+def uneven_network() -> nn.Module:
+    """Untrained, its channels of different scales behind every normalisation within a block."""
+    module, generator = Network(), torch.Generator().manual_seed(0)
+    for block in (b for b in module.modules() if isinstance(b, Inverted)):
+        for norm in (block.expand[1], block.depthwise[1]):
+            norm.weight.data *= 2 ** (UNEVEN * torch.randn(norm.num_features, generator=generator))
+    return module
+
+
+def trained(task: Task, module: nn.Module) -> Task:
+    """The task with a module that has its weights."""
+    return replace(task, model=lambda: module, fit=None)
+
+
+def hardswish() -> Task:
+    return replace(task(), name="hardswish", model=uneven_network)
 
 
 def task() -> Task:

@@ -54,6 +54,8 @@ def _quantize(
             "ActivationSymmetric": False,
             "WeightSymmetric": True,
             "TensorQuantOverrides": _overrides(model, options),
+            "UseQDQContribOps": bool(options.wide)
+            or activations == QuantType.QUInt16,  # ONNX has 16 bits from opset 21
         }
         tool = QDQQuantizer(
             model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
