@@ -102,6 +102,8 @@ def session(kind: str, made_up: Path, source: Artifact, **more: Any) -> Isolated
 def test_it_runs_and_is_timed_there(kind: str, made_up: Path) -> None:
     with session(kind, made_up, Artifact(SUM)) as running:
         assert running.run(FEEDS)["sum"].tolist() == [3.0]
+        with pytest.raises(InvalidInput, match=r"input 'a' has shape \(2,\)"):
+            running.run({**FEEDS, "a": np.zeros(2, np.float32)})
         assert running.engine.startswith(f"onnxruntime-{kind} 1.0 in {'Node' if kind == 'node' else 'Chrome'} ")
         running.ask("feed", {f"0/{name}": values for name, values in FEEDS.items()}, sets=1)
         first, _ = running.ask("measure", runs=1, seconds=0)

@@ -7,13 +7,17 @@ from importlib.metadata import PackageNotFoundError
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tflite_models
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidInput, Unavailable, UnknownName, Unsupported
+from edgedl.exporter import Program
 from edgedl.lifetimes import ALIGNMENT, Buffer, aligned, planned
 from edgedl.measure import BenchmarkRecord, Figure, InputChoice, Measured, Plan, Subject
 from edgedl.predict.models import models_of
@@ -76,8 +80,8 @@ def test_lifetimes_are_those_of_the_graph() -> None:
 def test_the_estimate_is_above_what_tflite_micro_takes(kind: str, scheme: str | None) -> None:
     pytest.importorskip("tflite_micro")
     path = tflite_models.quantized(kind, scheme) if scheme else tflite_models.exported(kind)
-    guess = estimated(exporter.lifetimes(path)).size
-    found = measured(path, guess, 60)
+    lives = exporter.lifetimes(path)
+    guess, found = estimated(lives).size, measured(path, lives, 60)
     assert found <= guess <= 2 * found
 
 
@@ -85,7 +89,26 @@ def test_what_tflite_micro_refuses_is_told_in_its_words() -> None:
     pytest.importorskip("tflite_micro")
     path = tflite_models.quantized("cnn", "w8a8-dynamic")
     with pytest.raises(EngineFailed, match=r"TensorFlow Lite Micro cannot run it: .*Hybrid models are not supported"):
-        measured(path, 10_000, 60)
+        measured(path, exporter.lifetimes(path), 60)
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.layer(x)[0],)
+
+
+def test_what_opens_and_does_not_run_is_told(tmp_path: Path) -> None:
+    """TensorFlow Lite Micro opens edgedl's loops and fails in them."""
+    pytest.importorskip("tflite_micro")
+    path = tmp_path / "recurrent.tflite"
+    exporter.export(Program("recurrent", Recurrent().eval(), {"x": np.zeros((1, 20, 4), np.float32)}, ("y",)), path)
+    failure = one("mcu", path).failure
+    assert failure
+    assert failure.message.startswith("TensorFlow Lite Micro cannot run it: Node WHILE")
 
 
 def test_a_broken_file_is_told(tmp_path: Path) -> None:

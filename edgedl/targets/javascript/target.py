@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +20,7 @@ import numpy as np
 from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName, Unsupported
 from edgedl.isolated import IsolatedSession
-from edgedl.measure import BenchmarkRecord, FeedsOf, Measured, Plan, Subject
-from edgedl.measure.harness import Progress
-from edgedl.measure.journal import Journal
+from edgedl.measure import FeedsOf, Measured, Plan, Subject
 from edgedl.place import Launch
 from edgedl.runtime import Source
 from edgedl.targets.javascript import chromium, node
@@ -98,19 +96,7 @@ class ScriptTarget(WorkerTarget):
     def __init__(self, place: Script) -> None:
         super().__init__(place)
 
-    def measure(
-        self,
-        subjects: Sequence[Subject],
-        feeds_of: FeedsOf,
-        plan: Plan,
-        progress: Progress,
-        journal: Journal | None = None,
-    ) -> BenchmarkRecord:
-        record = super().measure(subjects, feeds_of, plan, progress, journal)
-        pairs = zip(subjects, record.subjects, strict=True)
-        return replace(record, subjects=tuple(self._told(subject, found, feeds_of, plan) for subject, found in pairs))
-
-    def _told(self, subject: Subject, found: Measured, feeds_of: FeedsOf, plan: Plan) -> Measured:
+    def told(self, subject: Subject, found: Measured, feeds_of: FeedsOf, plan: Plan) -> Measured:
         """With the mean, the parity with this machine, and how its clock ticks."""
         if found.failure or not found.rounds or not isinstance(subject.source, Artifact):
             return found

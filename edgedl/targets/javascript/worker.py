@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from edgedl.errors import EngineFailed, InvalidTensor, Unavailable, Unsupported
-from edgedl.spec import DTYPES, Array, Feeds
+from edgedl.runtime import accept
+from edgedl.spec import DTYPES, Array, Feeds, TensorSpec
 from edgedl.targets.javascript import process
 from edgedl.targets.javascript.chromium import Chromium
 from edgedl.targets.javascript.node import Node
@@ -53,18 +54,19 @@ class ScriptWorker(Worker):
         self.memory["engine"], imported = process.reset_peak(remote.pid), time.perf_counter()
         cpu = process.cpu_seconds(remote.pid)
         specs = remote.call("load")
-        if path.suffix == ".tflite":
-            _refuse_dynamic(specs["inputs"])
         seconds = time.perf_counter() - imported
+        told = {"engine": self.engine_name(path), "device": "cpu", "evicted": evicted, "load_seconds": seconds}
+        told |= {"import_seconds": imported - start, "cpu_seconds": process.cpu_seconds(remote.pid) - cpu}
         self.memory["load"] = process.reset_peak(remote.pid)
-        told = {
-            "engine": self.engine_name(path),
-            "device": "cpu",
-            "evicted": evicted,
-            "import_seconds": imported - start,
-        }
-        told |= {"load_seconds": seconds, "cpu_seconds": process.cpu_seconds(remote.pid) - cpu}
-        return {**told, **{side: [_spec(spec) for spec in specs[side]] for side in ("inputs", "outputs")}}, {}
+        return {**told, **self.sides(specs, path.suffix == ".tflite")}, {}
+
+    def sides(self, specs: Mapping[str, Any], static: bool) -> dict[str, Any]:
+        """The inputs and outputs, as fields of TensorSpec. static: a dynamic axis is refused."""
+        if static:
+            _refuse_dynamic(specs["inputs"])
+        found = {side: [_spec(spec) for spec in specs[side]] for side in ("inputs", "outputs")}
+        self.inputs = tuple(TensorSpec(spec["name"], tuple(spec["shape"]), spec["dtype"]) for spec in found["inputs"])
+        return found
 
     def started(self, model: Path) -> Chromium | Node:
         packages = Path(self.order["packages"])
@@ -82,7 +84,7 @@ class ScriptWorker(Worker):
 
     def run(self, _: dict[str, Any], feeds: Feeds) -> Reply:
         assert self.remote
-        return {}, decoded(self.remote.call("run", feeds=encoded(feeds)))
+        return {}, decoded(self.remote.call("run", feeds=encoded(accept(feeds, self.inputs))))
 
     def feed(self, request: dict[str, Any], feeds: Feeds) -> Reply:
         sets: list[dict[str, Array]] = [{} for _ in range(request["sets"])]

@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgedl.errors import EdgedlError, EngineFailed, Unavailable, Unsupported
-from edgedl.measure import BenchmarkRecord, FeedsOf, Measured, Plan, Subject
-from edgedl.measure.harness import Progress
-from edgedl.measure.journal import Journal
+from edgedl.measure import FeedsOf, Measured, Plan, Subject
 from edgedl.place import HERE, Launch
 from edgedl.runtime import Source
 from edgedl.sizes import size
@@ -82,23 +80,14 @@ class ConfinedTarget(WorkerTarget):
     def __init__(self, place: Confined) -> None:
         super().__init__(place)
 
-    def measure(
-        self,
-        subjects: Sequence[Subject],
-        feeds_of: FeedsOf,
-        plan: Plan,
-        progress: Progress,
-        journal: Journal | None = None,
-    ) -> BenchmarkRecord:
-        """Unsupported for what would get around the limits: several processes at once, and processors by number."""
+    def refuse(self, subjects: Sequence[Subject], plan: Plan) -> None:
+        """What would get around the limits: several processes at once, and processors by number."""
         if plan.streams > 1:
             raise Unsupported(f"{self.name} is for one process, not for {plan.streams}: leave --mode throughput out")
         if self.place.limits.cpus and any(subject.affinity for subject in subjects):
             raise Unsupported(f"{self.name} chooses the processors itself: leave --affinity out")
-        record = super().measure(subjects, feeds_of, plan, progress, journal)
-        return replace(record, subjects=tuple(map(self._told, record.subjects)))
 
-    def _told(self, found: Measured) -> Measured:
+    def told(self, subject: Subject, found: Measured, feeds_of: FeedsOf, plan: Plan) -> Measured:
         notes = [f"{self.name}: {self.place.bound_by()}; Python, numpy and the engine count as well as the model"]
         quota = self.place.limits.quota
         if quota is None or not found.rounds:

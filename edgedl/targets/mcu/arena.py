@@ -49,7 +49,7 @@ def arena(path: Path, lives: Lifetimes, timeout: float) -> Arena:
     except PackageNotFoundError:
         return guess
     note = f"arena as {PACKAGE} {found} takes it on this machine, where pointers have 64 bits"
-    return Arena(measured(path, guess.size, timeout), "measured", note=note)
+    return Arena(measured(path, lives, timeout), "measured", note=note)
 
 
 def estimated(lives: Lifetimes) -> Arena:
@@ -61,11 +61,11 @@ def estimated(lives: Lifetimes) -> Arena:
     return Arena(size, "estimated", "the lifetimes of the tensors, and bounds on what the interpreter keeps")
 
 
-def measured(path: Path, guess: int, timeout: float) -> int:
+def measured(path: Path, lives: Lifetimes, timeout: float) -> int:
     """Bytes that TensorFlow Lite Micro takes; in a process of its own, with a larger arena where one is too small."""
-    size = 2 * guess + (1 << 16)
+    size = 2 * estimated(lives).size + (1 << 16)
     while True:
-        said = _said(path, size, timeout)
+        said = _said(path, size, lives.inputs, timeout)
         if total := _TOTAL.search(said):
             return int(total[1])
         if "Requested:" not in said or size > _LARGEST:  # else the arena was too small
@@ -73,16 +73,18 @@ def measured(path: Path, guess: int, timeout: float) -> int:
         size *= 4
 
 
-def _said(path: Path, size: int, timeout: float) -> str:
-    command = [sys.executable, "-I", str(Path(allocate.__file__)), str(path), str(size)]
+def _said(path: Path, size: int, inputs: int, timeout: float) -> str:
+    command = [sys.executable, "-I", str(Path(allocate.__file__)), str(path), str(size), str(inputs)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout)
     except subprocess.TimeoutExpired as stop:
-        raise EngineFailed(f"TensorFlow Lite Micro took more than {timeout:g} s to open it") from stop
+        raise EngineFailed(f"TensorFlow Lite Micro took more than {timeout:g} s to run it") from stop
     return done.stderr + (f"\nits process ended with {done.returncode}" if done.returncode < 0 else "")
 
 
 def _reason(said: str) -> str:
-    """The first line that is neither Python's nor empty."""
+    """The node that failed and why, or the first line that is neither Python's nor empty."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(("Traceback", "  "))]
-    return lines[0] if lines else "it gave no reason"
+    node = next((line for line in lines if line.startswith("Node ")), None)
+    first = lines[0] if lines else "it gave no reason"
+    return f"{node} ({first})" if node and node != first else first
