@@ -118,6 +118,10 @@ def hosted() -> dict[str, Workload]:
         kind, width = name.split("_")
         made = functools.partial(timm.create_model, f"mobilenetv3_{name}")
         found[f"mobilenet-v3-{kind}_224_{width[0]}.{width[1:].rstrip('0') or '0'}"] = workload(made, (3, 224, 224))
+    for width, size in [*((w, 224) for w in (0.5, 0.75, 1.0, 1.3)), *((1.0, n) for n in (96, 128, 160, 192))]:
+        found[f"mnasnet-{width}-{size}"] = workload(functools.partial(models.MNASNet, width), (3, size, size))
+    found["inception-v1"] = workload(functools.partial(_googlenet, models), (3, 224, 224))
+    found["inception-v4"] = workload(functools.partial(timm.create_model, "inception_v4"), (3, 299, 299))
     for number, size in enumerate((224, 240, 260, 280, 300)):
         made = functools.partial(timm.create_model, f"efficientnet_lite{number}")
         found[f"efficientnet-lite{number}"] = workload(made, (3, size, size))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from device_fit import Group, Rows
 
 from edgedl.predict.models import DeviceModel, Power
 
-WORST = 0.25
+WORST, FEWEST = 0.25, 4
 OUTPUT = Path(__file__).parent.parent / "edgedl" / "predict" / "devices.json"
 CPU = (
     "convolution", "convolution_3x3", "pointwise", "depthwise", "dense", "elements", "nonlinear", "layers",
@@ -47,6 +48,11 @@ BOARDS = (
     Device("rk3399", "Rockchip RK3399 (Cortex-A72, A53)", "firefly"),
 )
 """MLPerf Inference, submitted by Krai"""
+PHONES = (
+    Device("pixel-1", "Google Pixel 1, one large core (Kryo, 2.15 GHz)", "Pixel 1 large core"),
+    Device("pixel-3", "Google Pixel 3 (Kryo 385 Gold, 2.5 GHz)", "Pixel 3 (Android 10)"),
+)
+"""TensorFlow's own tables of its mobile networks"""
 NCNN = (
     Device("raspberry-pi-4", "Raspberry Pi 4 (Cortex-A72, 1.8 GHz)", "Raspberry Pi 4 Model B"),
     Device("raspberry-pi-3", "Raspberry Pi 3 B+ (Cortex-A53, 1.4 GHz)", "Raspberry Pi 3 Model B+"),
@@ -73,6 +79,8 @@ MICRO = (
     Device("cortex-m33", "STM32U575 (Cortex-M33, 160 MHz)", "NUCLEO_U575ZI_Q"),
 )
 """MLPerf Tiny v1.2, submitted by STMicroelectronics"""
+DISCO = (Device("stm32h747", "STM32H747I-DISCO (Cortex-M7, 400 MHz)", "STM32H747I-DISCO (Cortex-M7 400 MHz)"),)
+"""ST's model zoo"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,35 @@ def mlperf(networks: Mapping[str, object], round_: str = "v1.1") -> Iterator[Mea
             }
             engine = "TFLite " + latest[0]["system"].split("tflite-")[1].split("-")[0].removeprefix("v")
             yield Measured(device, engine, precision, None, latest[0]["url"], seconds, watts)
+
+
+def published(devices: tuple[Device, ...], engine: str, networks: Mapping[str, object]) -> Iterator[Measured]:
+    """Rows that makers of networks and boards publish beside them."""
+    for device in devices:
+        own = [row for row in table("hand") if row["device"] == device.key and row["engine"].startswith(engine)]
+        named = [(name, row) for row in own if (name := _hosted(row["model"])) in networks]
+        for precision in ("int8", "fp32"):
+            rows = {name: row for name, row in named if row["precision"] == precision}
+            if len(rows) >= FEWEST:
+                first = next(iter(rows.values()))
+                seconds = {name: float(row["latency_ms"]) * 1e-3 for name, row in rows.items()}
+                yield Measured(
+                    device,
+                    first["engine"].removesuffix(" CPU"),
+                    precision,
+                    int(first["threads"]),
+                    first["url"],
+                    seconds,
+                    {},
+                )
+
+
+def _hosted(model: str) -> str:
+    """`mobilenet_V1_0.50_128` and `mobilenet_v2_0.35_128 imagenet` as device_networks.hosted names them."""
+    if found := re.match(r"mobilenet_v3_(large|small)_([\d.]+)$", model, re.IGNORECASE):
+        return f"mobilenet-v3-{found[1]}_224_{found[2]}"
+    found = re.match(r"(mobilenet_v[12]|mnasnet)_([\d.]+)[ _](?:\w+_)?(\d+)", model, re.IGNORECASE)
+    return f"{found[1].lower().replace('_', '-')}-{float(found[2])}-{found[3]}" if found else model.replace("_", "-")
 
 
 def _network(row: Mapping[str, str]) -> tuple[str, str]:
@@ -180,7 +217,9 @@ def family(name: str) -> str:
         "mobilenet": "v1", "vww": "v1", "mobilenet_v2": "v2", "mnasnet": "v2", "mobilenet_v3": "v3", "efficientnet_b0": "v3",
         "resnet18": "resnet", "resnet50": "resnet",
     }  # fmt: skip
-    known = ("mobilenet-v1", "mobilenet-v2", "mobilenet-v3", "efficientnet-lite")
+    known = ("mobilenet-v1", "mobilenet-v2", "mobilenet-v3", "efficientnet-lite", "inception")
+    if name.startswith("mnasnet-"):
+        return "mobilenet-v2"
     return same.get(name) or next((k for k in known if name.startswith(k)), name)
 
 
@@ -254,13 +293,16 @@ def rounds(networks: Mapping[str, object]) -> None:
 
 def fits() -> Iterator[DeviceModel]:
     hosted, tables, tiny = device_networks.hosted(), device_networks.ncnn(), device_networks.tiny()
-    for precision in ("int8", "fp32"):
-        boards = [one for one in mlperf(hosted) if one.precision == precision]
-        yield from models(group_of(boards, hosted, CPU), boards)
+    for source in (list(mlperf(hosted)), list(published(PHONES, "TFLite CPU", hosted))):
+        for precision in ("int8", "fp32"):
+            boards = [one for one in source if one.precision == precision]
+            yield from models(group_of(boards, hosted, CPU), boards)
     measured = sorted(ncnn(tables), key=lambda one: one.threads or 0)
     yield from models(group_of(measured, tables, CPU), measured)
     boards = list(micro(tiny))
     yield from models(group_of(boards, tiny, ("macs",)), boards)
+    boards = list(published(DISCO, "STM32Cube.AI", hosted))
+    yield from models(group_of(boards, hosted, ("macs", "elements")), boards)
     print("\nRound to round:")
     rounds(hosted)
 
