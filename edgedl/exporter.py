@@ -90,7 +90,8 @@ class QuantizationOptions:
     bias_correction: biases take up the mean error that rounded weights cause. equalize: scales are balanced between
     consecutive layers. smooth: SmoothQuant's alpha, the share of the activations' spread that goes into the weights.
     keep_float, wide, narrow: layers, as `Exporter.layers` names them, that stay float, have 16-bit activations, or have
-    7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2); AUTO in `narrow`: those that are seen to overflow.
+    7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2); AUTO in `narrow`: those that are seen to
+    overflow; in `wide`: those that a search within a budget finds.
     """
 
     calibrator: str = "minmax"

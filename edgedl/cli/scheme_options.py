@@ -27,7 +27,9 @@ def carried_out(function: Function) -> Function:
     @click.option("--equalize", is_flag=True, help="Balance scales between consecutive layers (depthwise networks).")
     @click.option("--smooth", type=float, metavar="ALPHA", help="SmoothQuant for transformers, as 0.5.")
     @click.option("--keep-float", multiple=True, metavar="LAYER", help=f"A layer that stays float, {_LAYERS}.")
-    @click.option("--wide", multiple=True, metavar="LAYER", help=f"A layer with 16-bit activations, {_LAYERS}.")
+    @click.option(
+        "--wide", multiple=True, metavar="LAYER", help=f"A layer with 16-bit activations, {_LAYERS}; auto: with --auto."
+    )
     @click.option(
         "--narrow",
         multiple=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.delivery import versions
 from edgedl.errors import EdgedlError, GateFailed, InvalidInput, Unsupported
-from edgedl.exporter import DEFAULT_OPTIONS, QuantizationOptions
+from edgedl.exporter import AUTO, DEFAULT_OPTIONS, QuantizationOptions
 from edgedl.exporting import Subject
 from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.quantizing import Job, job, target_of, worth_on
@@ -36,8 +36,8 @@ def autotune(
 ) -> Artifact:  # fmt: skip
     """Write what `edgedl.quantize` writes, with the options that a search of `seconds` finds to lose no more than `max_drop`.
 
-    options: where the search begins. told: of each trial.
-    allow_slower: 16-bit activations are tried before float. The arguments else are those of `edgedl.quantize`.
+    options: where the search begins. told: of each trial. AUTO in `wide`: 16-bit activations are tried before float.
+    The arguments else are those of `edgedl.quantize`.
     A journal beside the result remembers the trials; the same call goes on after an interruption. GateFailed, with the best
     that was found and what it costs, where the budget cannot be met; InvalidInput where there is no score to hold it against.
     """
@@ -56,21 +56,22 @@ def autotune(
                 f"--auto needs a score to hold the budget against, and the original of {source.path} has no evaluate: "
                 "give a task that has one with --task"
             )
-        ways = (WIDE, FLOAT) if allow_slower else (FLOAT,)  # 16-bit activations pay on NPUs alone
-        found = _searched(scored_once(opened), seconds, options, told, ways)
+        found = _searched(scored_once(opened), seconds, options, told)
         judge = worth_on(source, target) if speed_check else None
         return _delivered(opened, found, judge, allow_slower)
 
 
-def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: Told, ways: tuple[str, ...]) -> Found:
+def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: Told) -> Found:
     """The journal stays where the search was cut short: the same call goes on from it."""
     deadline = time.monotonic() + seconds
+    ways = (WIDE, FLOAT) if AUTO in options.wide else (FLOAT,)
+    begin = replace(options, wide=tuple(name for name in options.wide if name != AUTO))
     journal = Journal(_journal_path(opened.path), _key(opened))
     with staging(opened.path.parent) as folder:
         trial_file = folder / f"trial{opened.exporter.suffix}"
         run = functools.partial(_trial, opened, trial_file)
         bench = Bench(run, journal, deadline, lambda what, trial: told(_line(what, trial)))
-        found = search(bench, functools.partial(_ranked, opened, trial_file), options, ways)
+        found = search(bench, functools.partial(_ranked, opened, trial_file), begin, ways)
     if found.best.passed:
         journal.remove()
     return found

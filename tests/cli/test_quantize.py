@@ -220,6 +220,30 @@ def test_the_search_meets_the_budget_and_says_what_stays_in_float(
     assert not list(tmp_path.glob("*.search.jsonl"))
 
 
+def test_sixteen_bits_come_before_float_where_they_are_asked_for(
+    quick_command: Preloaded, files: Path, tmp_path: Path
+) -> None:
+    words = [
+        "quantize",
+        "net.py:damaged",
+        "--auto",
+        "--wide",
+        "auto",
+        "--max-drop",
+        "5%",
+        "--time",
+        "60",
+        "--no-speed-check",
+        "-o",
+    ]
+    done = quick_command(*words, str(tmp_path), cwd=files)
+    assert done.returncode == 0, done.stderr
+    told = evidence(tmp_path / "net.w8a8.onnx")
+    assert told["score"]["drop"] <= 0.05
+    assert (bool(told["options"]["wide"]), told["options"]["keep_float"]) == (True, [])
+    assert "  has 16-bit activations: " in done.stdout
+
+
 def test_a_budget_out_of_reach_ends_with_the_best(quick_command: Preloaded, files: Path, tmp_path: Path) -> None:
     words = ["quantize", "net.py:damaged", "--auto", "--max-drop", "-50%", "--time", "0.1", "--no-speed-check"]
     done = quick_command(*words, "-o", str(tmp_path), cwd=files)
