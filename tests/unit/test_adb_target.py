@@ -156,6 +156,14 @@ def test_a_profile_holds_the_operators(ready: Phone) -> None:
     assert " in " not in table.splitlines()[1], "bytes that are not known are not told"
 
 
+@pytest.mark.parametrize("name", ["sum.tflite", "sum.onnx"])
+def test_a_profile_that_cannot_be_had_is_a_doubt(ready: Phone, name: str) -> None:
+    found = one(name, plan=Plan(runs=6, seconds=0.0, rounds=6, profile=True))
+    assert found.failure is None
+    assert found.figures
+    assert found.doubts == (f"no profile: {found.engine} told no operators",)
+
+
 def test_the_device_tells_what_it_is(ready: Phone) -> None:
     found = one().machine
     assert found
@@ -206,6 +214,7 @@ def test_removing_leaves_nothing(ready: Phone) -> None:
         ("timeout", 139, "Segmentation fault", "EngineFailed", "crashed with SIGSEGV"),
         ("timeout", 124, "", "EngineFailed", "took too long (--timeout)"),
         ("timeout", 1, "Failed to apply delegate", "EngineFailed", "Failed to apply delegate (exit code 1)"),
+        ("timeout", 127, "/system/bin/sh: timeout: not found", "Unavailable", "its shell is too old"),
         ("push", 1, "adb: error: failed to copy: remote No space left on device", "Unavailable", "its disk is full"),
         ("push", 1, "adb: error: remote couldn't create file: Read-only file system", "Unavailable", "may not be written to"),
     ],

@@ -26,6 +26,7 @@ _KNOWN = (
         "a library is missing: --set libraries=DIR ({last})",
     ),
     (r"not executable|[Ee]xec format error|[Bb]ad ELF", "the program is built for another processor: {last}"),
+    (r"(timeout|sha256sum|taskset): (inaccessible or )?not found", "its shell is too old: {last}"),
     (r"inaccessible or not found|No such file|: not found", "not set up: edgedl target setup {name} --set binary=PATH"),
     (
         r"error: closed|protocol fault|failed to read|device disconnected|Connection reset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -83,10 +83,10 @@ class AdbTarget(Target):
         found = tuple(self._told(lane, lanes[0], heat) for lane in lanes)
         return BenchmarkRecord(found, plan, finish(before), no_energy="energy is counted on this machine only")
 
-    def _try(self, lane: _Lane, plan: Plan, step: object) -> None:
+    def _try(self, lane: _Lane, plan: Plan, step: Callable[[_Lane, Plan], None]) -> None:
         if lane.measured.failure is None:
             try:
-                step(lane, plan)  # type: ignore[operator]
+                step(lane, plan)
             except EdgedlError as error:
                 lane.measured = replace(lane.measured, failure=failure_of(error))
 
@@ -106,16 +106,17 @@ class AdbTarget(Target):
         lane.readings.append(lane.tool.read(self._run(lane, plan)))
 
     def _profile(self, lane: _Lane, plan: Plan) -> None:
-        """In a call of its own, for it costs time."""
-        if not lane.tool.profiling:
-            doubt = f"no profile: {lane.tool.name} prints none"
-            lane.measured = replace(lane.measured, doubts=(*lane.measured.doubts, doubt))
-            return
-        said = self._run(lane, plan, lane.tool.profiling)
-        reading, costs = lane.tool.read(said), operators(said)
-        if costs:
+        """In a call of its own, for it costs time; that it fails is a doubt, and no failure of what was timed."""
+        try:
+            said = self._run(lane, plan, lane.tool.profiling) if lane.tool.profiling else ""
+            costs = operators(said)
+            if not costs:
+                raise Unsupported(f"{lane.tool.name} told no operators")
+            reading = lane.tool.read(said)
             profile = Profile(f"by {lane.tool.name} itself", reading.runs, reading.mean_ns, costs)
             lane.measured = replace(lane.measured, profile=profile)
+        except EdgedlError as error:
+            lane.measured = replace(lane.measured, doubts=(f"no profile: {error}",))
 
     def _run(self, lane: _Lane, plan: Plan, *more: str) -> str:
         words = (lane.tool.path, *lane.tool.words(lane.model, plan, lane.subject.threads or 1), *more)

@@ -61,7 +61,9 @@ class Fleet:
                 self._stop.set()
                 raise
         measured = [subject for device, _ in self.devices for subject in found[device.name]]
-        return BenchmarkRecord(tuple(measured), plan, finish(before), no_energy="energy is not counted in a fleet")
+        counted = any(figure.unit == "J" for subject in measured for figure in subject.figures)
+        reason = None if counted else "energy is counted on this machine only"
+        return BenchmarkRecord(tuple(measured), plan, finish(before), no_energy=reason)
 
     def _device(
         self, device: Device, subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan
