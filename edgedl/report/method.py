@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgedl.measure import BenchmarkRecord
+from edgedl.measure import BenchmarkRecord, Measured, Plan
 from edgedl.measure.environment import Environment
 from edgedl.measure.summary import PROCESS_SPREAD
 from edgedl.report import units
@@ -46,23 +46,40 @@ def environment_facts(there: Environment) -> list[tuple[str, str]]:
 
 
 def method(report: Report) -> list[str]:
-    """Sentences; the measured ones only where something was measured."""
+    """Sentences; those of timed runs only where something ran."""
     record = report.record
     if record is None:
         return []
-    plan, kinds = record.plan, dict.fromkeys(subject.inputs or "" for subject in record.finished)
+    ran = any(subject.rounds or subject.failure for subject in record.subjects)
+    how = _timed(record.plan, record.finished) if ran else ["Nothing ran: all figures are what the target tells."]
+    budget = units.short(report.max_drop)
+    return [*how, f"An artifact is recommended only if it is proven and loses at most {budget} of the score."]
+
+
+def _timed(plan: Plan, finished: tuple[Measured, ...]) -> list[str]:
+    kinds = dict.fromkeys(subject.inputs or "" for subject in finished)
     return [
-        f"Each artifact ran in a process of its own: {plan.rounds} rounds interleaved in random order (seed {plan.seed}), "
-        f"at least {plan.runs} runs and {plan.seconds:g} s for each in all, after a warm-up of {plan.warmup_runs} runs "
-        f"and {plan.warmup_seconds:g} s.",
+        f"Each artifact ran in {_PROCESSES[plan.mode].format(plan=plan)}.",
         f"Inputs: {'; '.join(_INPUTS.get(kind, kind) for kind in kinds) or 'none'}.",
         "Medians are of wall time; intervals are 95 % bootstrap intervals over rounds. Faster and slower are said only "
         "where the interval of the ratio of paired rounds, to which what differs from process to process is added "
         f"({PROCESS_SPREAD:.0%}), excludes 1.",
         "p90 and p99 are given only from the number of runs on that MLPerf's early-stopping rule asks for.",
         "Peak memory is the largest resident size of the process while it loaded the model and first ran it.",
-        f"An artifact is recommended only if it is proven and loses at most {units.short(report.max_drop)} of the score.",
     ]
+
+
+_WARM = (
+    "at least {plan.runs} runs and {plan.seconds:g} s for each in all, after a warm-up of {plan.warmup_runs} runs and "
+    "{plan.warmup_seconds:g} s"
+)
+_PROCESSES = {
+    "latency": "a process of its own: {plan.rounds} rounds interleaved in random order (seed {plan.seed}), " + _WARM,
+    "throughput": "{plan.streams} processes at once: {plan.rounds} rounds interleaved in random order (seed {plan.seed}), " + _WARM,
+    "cold": "{plan.rounds} new processes, with its file out of the page cache, interleaved in random order (seed {plan.seed})",
+    "sustained": "a process of its own, one after the other and each without a pause: {plan.rounds} rounds, " + _WARM,
+}  # fmt: skip
+"""mode -> what ran"""
 
 
 def _load(before: float | None, after: float | None) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgedl.cli.report import command
 from edgedl.comparison import Comparison, Layer
 from edgedl.measure import BenchmarkRecord, Figure, OperatorCost, Profile
 from edgedl.report import Report, benchmark_table, build, render, report_table, units
+from edgedl.report.method import method
 from edgedl.report.quantities import LATENCY, SIZE, quantities
 from edgedl.report.tradeoffs import front
 
@@ -163,6 +165,27 @@ def test_hostile_names_stay_text() -> None:
     assert "<script" not in markdown.replace("\\<", "")
     assert len({line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("| ")}) == 1
     assert "\x1b" not in markdown + report_table(made.rows) + benchmark_table(record(subject))
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("throughput", "3 processes at once: 20 rounds interleaved"),
+        ("cold", "20 new processes, with its file out of the page cache"),
+        ("sustained", "one after the other and each without a pause: 20 rounds, at least 400 runs and 0.1 s"),
+    ],
+)
+def test_the_method_is_that_of_the_mode(mode: str, said: str) -> None:
+    made = record(measured("a.onnx", 10))
+    plan = replace(made.plan, mode=mode, streams=3)
+    assert said in method(build([], replace(made, plan=plan)))[0]
+
+
+def test_what_was_only_predicted_did_not_run() -> None:
+    figure = Figure("latency", 5e6, "ns", "predicted", 4e6, 6e6, "24 published rows")
+    made = build([], record(measured("a.onnx", 1, rounds=(), figures=(figure,), target="predicted:raspberry-pi-4")))
+    assert method(made)[0] == "Nothing ran: all figures are what the target tells."
+    assert "process" not in " ".join(method(made))
 
 
 def test_a_formula_in_a_name_is_quoted_in_csv() -> None:
