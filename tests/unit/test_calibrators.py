@@ -61,6 +61,21 @@ def test_the_zeros_of_a_relu_do_not_narrow_the_range(bell: np.ndarray, calibrato
     assert (low, high > 0.6 * values.max()) == (0, True)
 
 
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_what_matters_is_not_cut_off(bell: np.ndarray, calibrator: str) -> None:
+    """The channels of an image with an even background: most values of each are one number."""
+    background = np.random.default_rng(2).uniform(0, 1, 16)[np.arange(len(bell)) % 16]
+    even = np.arange(len(bell)) % 10 < 7
+    for values in (np.where(even, background, 2 * np.abs(bell)), np.where(even, 0.8 * background - 0.4, 1.5 * bell)):
+        assert error(values, *found(values, calibrator)) < 12 * error(values, *found(values, "minmax"))
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_the_smallest_numbers(calibrator: str) -> None:
+    low, high = found(np.array([1e-45, 0, 1e-44, 0], np.float32), calibrator)
+    assert 0 == low <= high <= 1.1e-44
+
+
 def test_mse_is_no_worse_than_the_exact_range(bell: np.ndarray) -> None:
     for values in (bell, np.maximum(bell, 0), bell**3):
         assert error(values, *found(values, "mse")) <= error(values, *found(values, "minmax")) * 1.001
