@@ -364,6 +364,7 @@ def test_the_registry_is_passed_on(shop: Store, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Unavailable, match=r"npm cannot download engine 1.0.0"):
         shop.setup({"registry": "http://mirror.example"}, quiet, quiet)
     assert "--registry=http://mirror.example" in commands[0]
+    assert not shop.folder.exists()
 
 
 def test_what_is_known_of_a_process() -> None:

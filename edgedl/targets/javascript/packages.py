@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl.errors import Unavailable
-from edgedl.files import make_folder, publish, staging, write_atomic
+from edgedl.files import made_folder, publish, staging, write_atomic
 from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.target import Watch
@@ -98,14 +98,16 @@ class Store:
     def contents(self) -> dict[str, str]:
         return {package.name: f"{package.version} sha512-{package.sha512}" for package in self.packages}
 
-    def version(self, name: str) -> str:
-        return next(package.version for package in self.packages if package.name == name)
-
     def setup(self, settings: Mapping[str, str], watch: Watch, try_out: Callable[[Path], None]) -> None:
         """Nothing where all is there; else download what is missing, unpack, try out, and take its place by one rename."""
         if self.there():
             return
-        downloads = Downloads(make_folder(self.folder / "downloads"))
+        with made_folder(self.folder / "downloads"):
+            self._make(Downloads(self.folder / "downloads"), settings, watch, try_out)
+
+    def _make(
+        self, downloads: Downloads, settings: Mapping[str, str], watch: Watch, try_out: Callable[[Path], None]
+    ) -> None:
         archives = {package: _archive(downloads, package, settings, watch) for package in self.packages}
         with staging(self.folder) as stage:
             for package, archive in archives.items():

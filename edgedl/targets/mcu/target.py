@@ -62,7 +62,7 @@ class McuTarget(Target):
         needed = arena(source.path, lives, plan.timeout)
         ram, how = needed.figure(), (needed.note,) if needed.note else ()
         rom = flash(source.path.stat().st_size, lives.operators)
-        told = {"engine": "TensorFlow Lite Micro", "figures": (ram, rom)}
+        told = {"engine": "TFLM", "figures": (ram, rom)}
         if self.board is None:
             return {**told, "notes": (*_everywhere(source, [fit(board, ram, rom) for board in BOARDS.values()]), *how)}
         one, (latency, doubt) = fit(self.board, ram, rom), _latency(source, self.board)
