@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, takewhile
 
 from edgedl.report import svg, units
 from edgedl.report.charts import RIGHT, WIDTH, Palette, value_scale
@@ -12,7 +12,7 @@ from edgedl.report.labels import Box, place
 from edgedl.report.quantities import Quantity, quantities, told
 from edgedl.report.rows import Row
 
-TOP, LEFT = 34.0, 66.0
+TOP, LEFT, LONGEST = 34.0, 66.0, 26
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,22 @@ def _staircase(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _labels(rows: Sequence[Row], points: Sequence[tuple[float, float]], bounds: Box) -> str:
-    texts = [units.cut(_short_name(row), 26) for row in rows]
+    texts = [units.cut(name, LONGEST) for name in apart([_short_name(row) for row in rows])]
     boxes = place(points, texts, bounds)
     leaders = (_leader(point, box) for point, box in zip(points, boxes, strict=True))
     names = (svg.text(box.left + 1, box.bottom - 3, words, "label") for box, words in zip(boxes, texts, strict=True))
     return "".join([*leaders, *names])
+
+
+def apart(names: Sequence[str]) -> list[str]:
+    """Names that would be too long, without the parts (up to a dot) that they all begin with."""
+    if len(set(names)) < 2 or max(map(len, names)) <= LONGEST:
+        return list(names)
+    parts = [name.split(".") for name in names]
+    shared = sum(
+        1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(own[:-1] for own in parts), strict=False))
+    )
+    return ["\u2026" * bool(shared) + ".".join(own[shared:]) for own in parts]
 
 
 def _leader(point: tuple[float, float], box: Box) -> str:

@@ -20,7 +20,7 @@ from edgedl.measure import BenchmarkRecord, Figure, OperatorCost, Profile
 from edgedl.report import Report, benchmark_table, build, render, report_table, units
 from edgedl.report.method import method
 from edgedl.report.quantities import LATENCY, SIZE, quantities
-from edgedl.report.tradeoffs import front
+from edgedl.report.tradeoffs import apart, front
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`*_\x1b[31m'\".onnx"
 
@@ -110,6 +110,14 @@ def test_the_front_is_what_nothing_beats_in_both(report: Report) -> None:
     assert [row.name for row in front(both, latency, size)] == ["net.w8a8.tflite"]
     accuracy = quantities(report.rows)[0]
     assert [row.name for row in front(both, accuracy, latency)] == ["net.w8a8.tflite", "net.onnx"]
+
+
+def test_long_names_lose_what_they_share() -> None:
+    assert apart(["net.onnx", "net.w8a8.onnx"]) == ["net.onnx", "net.w8a8.onnx"]
+    long = "a-network-with-a-name.b."
+    assert apart([f"{long}c1.onnx", f"{long}c2.tflite"]) == ["\u2026c1.onnx", "\u2026c2.tflite"]
+    assert apart([long + "c", long + "c.d"]) == ["\u2026c", "\u2026c.d"]
+    assert apart([]) == [] and apart(["x" * 40]) == ["x" * 40]
 
 
 def test_each_is_compared_with_each(report: Report) -> None:
