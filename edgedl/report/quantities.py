@@ -44,7 +44,7 @@ def told(row: Row, known: Sequence[Quantity]) -> str:
 
 def _latency(row: Row) -> float | None:
     """As measured, else as the target tells it."""
-    figure = _figure(row, "latency")
+    figure = figure_of(row, "latency")
     return row.median.value if row.median else figure.value if figure else None
 
 
@@ -53,17 +53,18 @@ def _latency_words(row: Row) -> str:
 
 
 def _energy(row: Row) -> float | None:
-    figure = _figure(row, "energy")
+    figure = figure_of(row, "energy")
     return figure.value if figure and figure.value > 0 else None
 
 
-def _figure(row: Row, name: str) -> Figure | None:
+def figure_of(row: Row, name: str) -> Figure | None:
+    """What the target or a counter told under this name."""
     figures = row.measured.figures if row.measured else ()
     return next((figure for figure in figures if figure.name == name), None)
 
 
 def _figure_words(row: Row, name: str) -> str:
-    figure = _figure(row, name)
+    figure = figure_of(row, name)
     return f"{figure_told(figure)}, {figure.how}" if figure else units.NONE
 
 

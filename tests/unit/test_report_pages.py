@@ -207,6 +207,23 @@ def test_csv_is_in_base_units(report: Report) -> None:
     summary = report.record.summaries[0] if report.record else None
     assert summary and float(first["median_ns"]) == summary.median_ns.value
     assert (first["size_bytes"], first["proven"], first["score"]) == ("40000", "True", "0.989")
+    assert float(first["cpu_ns"]) == summary.cpu_ns
+    assert first["p99_ns"] == "" and float(first["p90_ns"]) == summary.percentiles[1].value
+    last = dict(zip(lines[0], lines[4], strict=True))
+    assert (last["median_ns"], last["failure"]) == ("", "the process crashed with SIGSEGV")
+
+
+def test_csv_has_what_a_target_told() -> None:
+    figure = Figure("energy", 2e-3, "J", "measured", 1.8e-3, 2.2e-3, "RAPL")
+    text = render(build([], record(measured("a.onnx", 10, figures=(figure,)))), "csv")
+    row = dict(zip(*(line.split(",") for line in text.splitlines()), strict=True))
+    assert [row[f"energy_joules_{what}"] for what in ("told", "low", "high", "how")] == [
+        "0.002",
+        "0.0018",
+        "0.0022",
+        "measured",
+    ]
+    assert row["latency_ns_told"] == "" and float(row["median_ns"]) > 0
 
 
 def test_one_lonely_subject_can_be_drawn() -> None:
