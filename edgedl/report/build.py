@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgedl.artifact import Artifact
 from edgedl.comparison import Comparison
 from edgedl.errors import InvalidInput
-from edgedl.measure import BenchmarkRecord, Measured, verdict, warnings
+from edgedl.measure import BenchmarkRecord, Measured, remarks, verdict, warnings
 from edgedl.report.matrix import Line, matrix
 from edgedl.report.rows import Row, join
 from edgedl.report.verdict import MAX_DROP, Choice, choose
@@ -34,6 +34,11 @@ class Report:
     @functools.cached_property
     def matrix(self) -> tuple[Line, ...]:
         return matrix(self.record)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How fine the measurement was, and what it cannot bear."""
+        return tuple(remarks(self.record)) if self.record else ()
 
     @property
     def profiled(self) -> tuple[tuple[Measured, float | None], ...]:

@@ -14,6 +14,7 @@ from edgedl.report.figures import basis_sentences, figure_columns, figure_senten
 from edgedl.report.markup import download, drawn, facts, folded, page, sentences, table
 from edgedl.report.matrix import columns as matrix_columns
 from edgedl.report.method import environment_facts, machines, method
+from edgedl.report.sustained import throttle
 from edgedl.report.tradeoffs import Tradeoff, tradeoffs
 
 SHORT = 40
@@ -26,7 +27,7 @@ def render(report: Report) -> str:
     body = "".join(
         [
             f"<h1>{html.escape(report.title)}</h1>",
-            f'<p class="verdict">{html.escape(report.choice.sentence)}</p>',
+            f'<p class="verdict{"" if report.choice.row else " none"}">{html.escape(report.choice.sentence)}</p>',
             sentences("", report.warnings, "warnings"),
             table(report_columns(report.rows), report.rows, report.choice.row),
             _legend(palette),
@@ -49,6 +50,7 @@ def _charts(report: Report, palette: Palette) -> str:
         ("Latency distributions (ECDF)", charts.distributions(rows, palette)),
         ("File sizes", charts.sizes(rows)),
         ("Drift over the steps of a stream", drift(rows)),
+        ("Time of a run without a pause", throttle(report.record)),
     )
     return f'<section class="charts">{"".join(drawn(title, plot) for title, plot in plots if plot)}</section>'
 
@@ -75,7 +77,7 @@ def _legend(palette: Palette) -> str:
 
 def _compared(report: Report) -> str:
     each = table(matrix_columns(report.matrix), report.matrix, None) if report.matrix else ""
-    return f"{sentences('Compared', report.comparisons)}{each}"
+    return f"{sentences('Compared', (*report.comparisons, *report.remarks))}{each}"
 
 
 def _figures(report: Report) -> str:

@@ -24,7 +24,7 @@ def render(report: Report) -> str:
         f"**{escape(report.choice.sentence)}**",
         markdown_table(report_columns(report.rows), report.rows),
     ]
-    parts += _section("Warnings", report.warnings) + _section("Compared", report.comparisons)
+    parts += _section("Warnings", report.warnings) + _section("Compared", (*report.comparisons, *report.remarks))
     parts += [markdown_table(matrix_columns(report.matrix), report.matrix)] if report.matrix else []
     parts += [*_figures(report), *_operators(report), *_layers(report)]
     if report.record:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
-from test_measure_samples import failed, measured, record
+from test_measure_samples import failed, measured, record, rounds
 from test_report_rows import artifact
 
 from edgedl.artifact import Artifact
@@ -20,6 +20,7 @@ from edgedl.measure import BenchmarkRecord, Figure, OperatorCost, Profile
 from edgedl.report import Report, benchmark_table, build, render, report_table, units
 from edgedl.report.method import method
 from edgedl.report.quantities import LATENCY, SIZE, quantities
+from edgedl.report.sustained import throttle
 from edgedl.report.tradeoffs import apart, front
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`*_\x1b[31m'\".onnx"
@@ -189,6 +190,20 @@ def test_the_method_is_that_of_the_mode(mode: str, said: str) -> None:
     assert said in method(build([], replace(made, plan=plan)))[0]
 
 
+def test_the_throttling_curve_is_drawn_for_runs_without_a_pause() -> None:
+    slower = replace(measured("slow.onnx", 10), rounds=tuple(replace(r, at=3.0 * n) for n, r in enumerate(rounds(10))))
+    made = record(measured("a.onnx", 10), slower)
+    nothing = replace(record(failed("a.onnx")), plan=replace(made.plan, mode="sustained"))
+    assert throttle(made) == throttle(None) == throttle(nothing) == ""
+    drawn = throttle(replace(made, plan=replace(made.plan, mode="sustained")))
+    ElementTree.fromstring(drawn)
+    assert drawn.count(" curve") == 2
+    assert "slow.onnx in ort, 57 s without a pause: " in drawn
+    text = render(build([], replace(made, plan=replace(made.plan, mode="sustained"))), "html")
+    assert 'aria-label="time of a run without a pause"' in text
+    assert "the smallest difference that could be seen here was" in text
+
+
 def test_what_was_only_predicted_did_not_run() -> None:
     figure = Figure("latency", 5e6, "ns", "predicted", 4e6, 6e6, "24 published rows")
     made = build([], record(measured("a.onnx", 1, rounds=(), figures=(figure,), target="predicted:raspberry-pi-4")))
@@ -229,7 +244,7 @@ def test_csv_has_what_a_target_told() -> None:
 def test_one_lonely_subject_can_be_drawn() -> None:
     text = render(build([], record(measured("a.onnx", 10))), "html")
     assert text.count("<figure>") == 2
-    assert "Ship nothing yet" in text
+    assert '<p class="verdict none">Ship nothing yet' in text
 
 
 def test_artifacts_alone_make_a_page(tmp_path: Path) -> None:
