@@ -38,7 +38,8 @@ class Confined:
         found = parents(self.wanted)
         if not found and self.limits.quota is not None:
             raise Unavailable(
-                f"target {self.name!r}: a quota needs control groups, and none can be made here: leave quota out, or run as root"
+                f"target {self.name!r}: a quota needs control groups, and none can be made here: "
+                "leave quota out, or run as root outside of a container"
             )
         return found
 
