@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgedl.artifact import Artifact
 from edgedl.comparison import Comparison
 from edgedl.errors import InvalidInput
-from edgedl.measure import BenchmarkRecord, Measured, remarks, verdict, warnings
+from edgedl.measure import BenchmarkRecord, Measured, Summary, remarks, verdict, warnings
 from edgedl.report.matrix import Line, matrix
 from edgedl.report.rows import Row, join
 from edgedl.report.verdict import MAX_DROP, Choice, choose
@@ -41,10 +41,17 @@ class Report:
         return tuple(remarks(self.record)) if self.record else ()
 
     @property
+    def timed(self) -> tuple[tuple[Measured, Summary | None], ...]:
+        """The subjects that ran, or failed to, each with its figures."""
+        pairs = zip(self.record.subjects, self.record.summaries, strict=True) if self.record else ()
+        return tuple(pair for pair in pairs if pair[0].rounds or pair[0].failure)
+
+    @property
     def profiled(self) -> tuple[tuple[Measured, float | None], ...]:
         """The subjects of which a profile was taken, each with its median in nanoseconds."""
-        pairs = zip(self.record.subjects, self.record.summaries, strict=True) if self.record else ()
-        return tuple((subject, found.median_ns.value if found else None) for subject, found in pairs if subject.profile)
+        return tuple(
+            (subject, found.median_ns.value if found else None) for subject, found in self.timed if subject.profile
+        )
 
 
 def build(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from itertools import count
 
+from edgedl.measure.plan import MODES
 from edgedl.report import charts, layers, operators, svg
 from edgedl.report.build import Report
 from edgedl.report.charts import Palette
-from edgedl.report.columns import report_columns
+from edgedl.report.columns import benchmark_columns, report_columns
 from edgedl.report.drift import drift
 from edgedl.report.figures import basis_sentences, figure_columns, figure_sentences
 from edgedl.report.markup import download, drawn, facts, folded, page, sentences, table
@@ -33,6 +34,7 @@ def render(report: Report) -> str:
             _legend(palette),
             _charts(report, palette),
             _compared(report),
+            _timings(report),
             _figures(report),
             _operators(report),
             _layers(report),
@@ -78,6 +80,14 @@ def _legend(palette: Palette) -> str:
 def _compared(report: Report) -> str:
     each = table(matrix_columns(report.matrix), report.matrix, None) if report.matrix else ""
     return f"{sentences('Compared', (*report.comparisons, *report.remarks))}{each}"
+
+
+def _timings(report: Report) -> str:
+    """What `edgedl benchmark` prints, of its mode."""
+    if report.record is None or not report.timed:
+        return ""
+    columns = benchmark_columns(report.record)
+    return f"<h2>Timings: {html.escape(MODES[report.record.plan.mode])}</h2>{table(columns, report.timed, None)}"
 
 
 def _figures(report: Report) -> str:

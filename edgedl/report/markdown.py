@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from edgedl.measure.plan import MODES
 from edgedl.report import layers, operators
 from edgedl.report.build import Report
-from edgedl.report.columns import Column, report_columns
+from edgedl.report.columns import Column, benchmark_columns, report_columns
 from edgedl.report.figures import basis_sentences, figure_columns, figure_sentences
 from edgedl.report.matrix import columns as matrix_columns
 from edgedl.report.method import environment_facts, machines, method
@@ -26,12 +27,18 @@ def render(report: Report) -> str:
     ]
     parts += _section("Warnings", report.warnings) + _section("Compared", (*report.comparisons, *report.remarks))
     parts += [markdown_table(matrix_columns(report.matrix), report.matrix)] if report.matrix else []
-    parts += [*_figures(report), *_operators(report), *_layers(report)]
+    parts += [*_timings(report), *_figures(report), *_operators(report), *_layers(report)]
     if report.record:
         for title, there in machines(report.record):
             parts += _section(title, [f"{name}: {value}" for name, value in environment_facts(there)])
         parts += _section("Method", method(report))
     return "\n\n".join(parts) + "\n"
+
+
+def _timings(report: Report) -> Iterator[str]:
+    if report.record and report.timed:
+        yield f"## Timings: {MODES[report.record.plan.mode]}"
+        yield markdown_table(benchmark_columns(report.record), report.timed)
 
 
 def _figures(report: Report) -> Iterator[str]:

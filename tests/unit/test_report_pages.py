@@ -16,7 +16,7 @@ from test_report_rows import artifact
 from edgedl.artifact import Artifact
 from edgedl.cli.report import command
 from edgedl.comparison import Comparison, Layer
-from edgedl.measure import BenchmarkRecord, Figure, OperatorCost, Profile
+from edgedl.measure import BenchmarkRecord, Figure, OperatorCost, Profile, Start
 from edgedl.report import Report, benchmark_table, build, render, report_table, units
 from edgedl.report.method import method
 from edgedl.report.quantities import LATENCY, SIZE, quantities
@@ -73,9 +73,11 @@ def test_the_numbers_of_the_page_are_those_of_the_record(report: Report) -> None
     assert report.record
     assert BenchmarkRecord.from_json(page.script["application/json"], "page") == report.record
     told = [summary.median_ns for summary in report.record.summaries if summary]
-    shown = [cell for cell in page.cells if "µs" in cell]
-    assert shown == [units.spread(median).replace(" [", "[") for median in told]
-    for cell, median in zip(shown, told, strict=True):
+    shown = [cell for cell in page.cells if "µs[" in cell]
+    assert shown == 2 * [
+        units.spread(median).replace(" [", "[") for median in told
+    ]  # in the first table and in the timings
+    for cell, median in zip(shown, 2 * told, strict=True):
         assert float(cell.split()[0]) == pytest.approx(median.value / 1000, rel=0.005)
 
 
@@ -188,6 +190,17 @@ def test_the_method_is_that_of_the_mode(mode: str, said: str) -> None:
     made = record(measured("a.onnx", 10))
     plan = replace(made.plan, mode=mode, streams=3)
     assert said in method(build([], replace(made, plan=plan)))[0]
+
+
+def test_the_timings_are_those_of_the_mode() -> None:
+    start = Start(0.3, 0.058, 0.0248, 4e-4, True)
+    cold = record(measured("a.onnx", 10, starts=(start,)), failed("b.onnx"))
+    for text in (
+        render(build([], replace(cold, plan=replace(cold.plan, mode="cold"))), fmt) for fmt in ("html", "markdown")
+    ):
+        assert "Timings: a new process and a file out of the page cache for every run" in text
+        assert "58.0 ms" in text and "24.8 ms" in text and "400 µs" in text and "300 ms" in text
+    assert "Timings: one run after the other, rounds interleaved" in render(build([], cold), "markdown")
 
 
 def test_the_throttling_curve_is_drawn_for_runs_without_a_pause() -> None:
