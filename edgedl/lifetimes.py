@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 ALIGNMENT = 16
 """bytes; of every buffer in the arena of TensorFlow Lite Micro (MicroArenaBufferAlignment)"""
 
@@ -46,24 +48,23 @@ def planned(buffers: Sequence[Buffer]) -> int:
     The greedy planner of TensorFlow Lite Micro (greedy_memory_planner.cc): the largest first, each into the first gap that is wide
     enough between those which are alive with it.
     """
-    placed: list[tuple[int, Buffer]] = []
-    for buffer in sorted(buffers, key=lambda b: -b.size):
-        alive = sorted((at, other.size) for at, other in placed if _together(buffer, other))
-        placed.append((_gap(alive, aligned(buffer.size)), buffer))
-    return max((at + aligned(buffer.size) for at, buffer in placed), default=0)
-
-
-def _together(one: Buffer, other: Buffer) -> bool:
-    return one.first <= other.last and other.first <= one.last
+    rows = sorted(((aligned(b.size), b.first, b.last) for b in buffers), key=lambda row: -row[0])
+    size, first, last = np.array(rows, np.int64).reshape(-1, 3).T
+    at = np.zeros(len(rows), np.int64)
+    for n in range(len(rows)):
+        alive = np.flatnonzero((first[:n] <= last[n]) & (first[n] <= last[:n]))
+        alive = alive[np.argsort(at[alive], kind="stable")]
+        at[n] = _gap(list(zip(at[alive].tolist(), size[alive].tolist(), strict=True)), int(size[n]))
+    return int((at + size).max(initial=0))
 
 
 def _gap(alive: Sequence[tuple[int, int]], size: int) -> int:
-    """The lowest offset at which `size` bytes are free; alive: (offset, size), by offset."""
+    """The lowest offset at which `size` bytes are free; alive: (offset, size) of what is there, by offset."""
     free = 0
     for at, taken in alive:
         if at - free >= size:
             break
-        free = max(free, at + aligned(taken))
+        free = max(free, at + taken)
     return free
 
 
