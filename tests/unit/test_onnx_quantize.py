@@ -139,3 +139,19 @@ def test_dynamic_on_a_linear_network(tmp_path: Path, exporter: Exporter) -> None
     x = floats(7, 64, seed=3)
     assert relative_rms(run(narrow, x=x), run(path, x=x)) < 0.05
     assert path.stat().st_size / narrow.stat().st_size > 3
+
+
+@pytest.mark.parametrize(("outlier", "scales"), [(1.0, 2), (40.0, 2 * 4 * 16)])
+def test_an_lstm_has_one_scale_for_each_direction_where_that_rounds_little(
+    tmp_path: Path, exporter: Exporter, outlier: float, scales: int
+) -> None:
+    module = nn.Sequential(nn.LSTM(8, 16, batch_first=True, bidirectional=True))
+    module[0].weight_ih_l0.data[3] *= outlier
+    path, narrow = tmp_path / "net.onnx", tmp_path / "q.onnx"
+    written(path, program(Function(lambda m, x: module(x)[0]), {"x": floats(2, 6, 8)}, {"x": {0: "batch"}}))
+    exporter.quantize(path, scheme("w8a8-dynamic"), None, narrow)
+    graph = onnx.load(str(narrow)).graph
+    (node,) = (node for node in graph.node if node.op_type == "DynamicQuantizeLSTM")
+    assert [np.prod(t.dims) for t in graph.initializer if t.name == node.input[8]] == [scales]
+    x = floats(3, 6, 8, seed=3)
+    assert relative_rms(run(narrow, x=x), run(path, x=x)) < 0.05
