@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ SWITCHES = (
     "--hide-scrollbars",
     "--no-first-run",
 )
+LONGEST = 300.0
+"""Seconds after which a browser that hangs is ended."""
 
 
 class Browser:
@@ -117,10 +120,13 @@ def browser(profile: Path) -> Iterator[Browser]:
     )  # fmt: skip
     os.close(theirs_in)
     os.close(theirs_out)
+    watchdog = threading.Timer(LONGEST, process.kill)
+    watchdog.start()
     tab = Browser(ours_in, ours_out)
     try:
         yield tab
     finally:
+        watchdog.cancel()
         tab.close()
         process.terminate()
         process.wait(20)
