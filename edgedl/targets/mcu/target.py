@@ -74,8 +74,10 @@ class McuTarget(Target):
 
 def tflite(source: Source) -> Artifact:
     """Unsupported for what is no TFLite file."""
-    if not isinstance(source, Artifact) or source.format != "tflite" or source.group:
+    if not isinstance(source, Artifact) or source.format != "tflite":
         raise Unsupported("a microcontroller takes one .tflite file, and this is none: export it with --to tflite")
+    if source.group:
+        raise Unsupported("a microcontroller takes one .tflite file, and this is a group: name one of its members")
     return source
 
 
