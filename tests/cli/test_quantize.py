@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from conftest import Run
 from edgedl import Artifact, registry
 from preloaded import Preloaded
 
@@ -48,18 +47,18 @@ def evidence(path: Path) -> dict[str, Any]:
     return {**manifest.evidence, "options": manifest.provenance["options"]}
 
 
-def test_sums_that_saturate_are_told_and_mended(command: Run, folder: Path) -> None:
+def test_sums_that_saturate_are_told_and_mended(quick_command: Preloaded, folder: Path) -> None:
     words = ("quantize", "net.py:saturating", "--scheme", "w8a8", "--no-speed-check")
-    done = command(*words, "-o", "out", cwd=folder)
+    done = quick_command(*words, "-o", "out", cwd=folder)
     assert done.returncode == 0, done.stderr
     told = next(line for line in done.stdout.splitlines() if "saturation" in line)
     assert "AVX2 without VNNI: 2 of 2 integer layers lose sums" in told
     assert told.endswith("mend it with --narrow auto")
     assert evidence(folder / "out/net.w8a8.onnx")["saturation"]["by_instruction_set"]["AVX2"] == "saturates"
-    shown = command("inspect", "out/net.w8a8.onnx", cwd=folder).stdout.splitlines()
+    shown = quick_command("inspect", "out/net.w8a8.onnx", cwd=folder).stdout.splitlines()
     assert shown[-3].startswith("saturation  AVX2 without VNNI: 2 of 2")
     assert all("outputs lost something, error" in line for line in shown[-2:])
-    mended = command(*words, "--narrow", "auto", "-o", "mended", cwd=folder)
+    mended = quick_command(*words, "--narrow", "auto", "-o", "mended", cwd=folder)
     assert mended.returncode == 0, mended.stderr
     assert "saturation" not in mended.stdout
     found = evidence(folder / "mended/net.w8a8.onnx")
@@ -67,14 +66,16 @@ def test_sums_that_saturate_are_told_and_mended(command: Run, folder: Path) -> N
     assert found["saturation"]["by_instruction_set"]["AVX2"] == "exact"
 
 
-def test_a_file_without_a_manifest_is_looked_at(command: Run, folder: Path) -> None:
-    command("quantize", "net.py:saturating", "--scheme", "w8a8", "--no-speed-check", cwd=folder)
+def test_a_file_without_a_manifest_is_looked_at(quick_command: Preloaded, folder: Path) -> None:
+    quick_command("quantize", "net.py:saturating", "--scheme", "w8a8", "--no-speed-check", cwd=folder)
     (folder / "net.w8a8.onnx").rename(folder / "foreign.onnx")
-    by_bound = json.loads(command("inspect", "foreign.onnx", "--json", cwd=folder).stdout)["description"]["saturation"]
+    by_bound = json.loads(quick_command("inspect", "foreign.onnx", "--json", cwd=folder).stdout)["description"][
+        "saturation"
+    ]
     assert by_bound["by_instruction_set"]["AVX2"] == "could saturate"
-    tried = command("inspect", "foreign.onnx", "--calibration", "net.py:saturating", cwd=folder)
+    tried = quick_command("inspect", "foreign.onnx", "--calibration", "net.py:saturating", cwd=folder)
     assert "integer layers lose sums" in tried.stdout
-    missing = command("inspect", "foreign.onnx", "--calibration", "rows.npz", cwd=folder)
+    missing = quick_command("inspect", "foreign.onnx", "--calibration", "rows.npz", cwd=folder)
     assert missing.returncode == 2
     assert "expected an .npz or .npy file" in missing.stderr
 
@@ -129,13 +130,20 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
-    """`plain` as a float file in both formats, beside net.py."""
+def files(tmp_path_factory: pytest.TempPathFactory, quick_command: Preloaded) -> Path:
+    """`plain` as a float ONNX file, beside net.py."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "net.py").write_text(SCORED)
-    done = command("export", "net.py:plain", "--to", "onnx", "--to", "tflite", cwd=folder)
+    done = quick_command("export", "net.py:plain", "--to", "onnx", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def tflite(files: Path, quick_command: Preloaded) -> Path:
+    done = quick_command("export", "net.py:plain", "--to", "tflite", cwd=files)
+    assert done.returncode == 0, done.stderr
+    return files
 
 
 def first_layer(files: Path, format: str) -> str:
@@ -153,13 +161,33 @@ def first_layer(files: Path, format: str) -> str:
         ("onnx", "w8a16 --narrow FIRST --allow-slower", {"narrow": ["FIRST"]}),
         ("onnx", "w4 --keep-float FIRST --allow-slower", {"keep_float": ["FIRST"]}),
         ("onnx", "w8a8-dynamic --narrow auto --allow-slower", {}),
-        ("tflite", "w8a8 --calibrator percentile --bias-correction", {"calibrator": "percentile"}),
-        ("tflite", "w8a8 --equalize --keep-float FIRST", {"equalize": True, "keep_float": ["FIRST"]}),
-        ("tflite", "w8a8 --wide FIRST", {"wide": ["FIRST"]}),
-        ("tflite", "w8a16 --allow-slower", {}),
     ],
 )
 def test_options_are_carried_out_and_recorded(
+    quick_command: Preloaded, files: Path, tmp_path: Path, format: str, words: str, changed: dict[str, Any]
+) -> None:
+    carried_out(quick_command, files, tmp_path, format, words, changed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ("w8a8 --calibrator percentile --bias-correction", {"calibrator": "percentile"}),
+        ("w8a8 --equalize --keep-float FIRST", {"equalize": True, "keep_float": ["FIRST"]}),
+        ("w8a8 --wide FIRST", {"wide": ["FIRST"]}),
+        ("w8a16 --allow-slower", {}),
+    ],
+)
+def test_options_are_carried_out_in_tflite(
+    quick_command: Preloaded, tflite: Path, tmp_path: Path, words: str, changed: dict[str, Any]
+) -> None:
+    carried_out(quick_command, tflite, tmp_path, "tflite", words, changed)
+    refused = quick_command("quantize", "net.tflite", "--scheme", "w8a8", "--smooth", "0.5", cwd=tflite)
+    assert (refused.returncode, "w8a8 in TFLite has no smooth" in refused.stderr) == (2, True)
+
+
+def carried_out(
     quick_command: Preloaded, files: Path, tmp_path: Path, format: str, words: str, changed: dict[str, Any]
 ) -> None:
     name = first_layer(files, format)
@@ -180,7 +208,6 @@ def test_options_are_carried_out_and_recorded(
     [
         ("quantize net.onnx --scheme w8a8 --calibrator kl", 2, "minmax"),
         ("quantize net.onnx --scheme w8a8 --smooth 3", 2, "expected a number from 0 to 1"),
-        ("quantize net.tflite --scheme w8a8 --smooth 0.5", 2, "w8a8 in TFLite has no smooth"),
         ("quantize net.onnx --scheme w8 --narrow node_conv2d", 2, "w8 in ONNX has no narrow"),
         ("quantize net.onnx --scheme w8a8 --keep-float node_conv", 2, "did you mean 'node_conv2d'"),
         ("quantize net.onnx --scheme w8a16", 2, "use --scheme w8a8 (or add --allow-slower)"),
