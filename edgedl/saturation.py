@@ -18,6 +18,8 @@ from edgedl.spec import Array
 _LOWEST, _HIGHEST = np.iinfo(np.int16).min, np.iinfo(np.int16).max
 _AT_ONCE = 1 << 22
 """Sums of pairs that are held in memory at one time."""
+_WORK, _LEAST_ROWS = 1 << 23, 16
+"""Sums of pairs that are looked at in one matrix, and rows that are in any case."""
 UINT8 = (0, 255)
 EXACT = "exact"
 
@@ -85,6 +87,7 @@ def observed(
     squares = np.zeros(2)
     for activations, matrix, zero in products:
         mask = can_leave(matrix, min(int(activations.min()), zero), max(int(activations.max()), zero))
+        activations = _fewer(activations, int(mask.sum()))
         missing = lost(activations, matrix, mask)
         exact = (activations.astype(np.float32) - zero) @ matrix.astype(np.float32)
         squares += (missing.astype(np.float64) ** 2).sum(), (exact.astype(np.float64) ** 2).sum()
@@ -94,6 +97,12 @@ def observed(
     risky = sum(int(mask.sum()) for mask in at_risk.values())
     error = float(np.sqrt(squares[0] / squares[1])) if squares[1] else 0.0
     return PairSums(layer, operator, _channels(weights), risky, outputs, saturated, error)
+
+
+def _fewer(rows: Array, pairs: int) -> Array:
+    """Evenly spaced rows, as many as the work allows: a layer of even weights has a million pairs that could saturate."""
+    most = max(_LEAST_ROWS, _WORK // max(pairs, 1))
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def _channels(weights: Sequence[Array]) -> int:
