@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgedl.reference import TaskReference
     from edgedl.runtime import Session, load
     from edgedl.spec import Axis, State
-    from edgedl.task import EncoderDecoder, Part, Score, Task
+    from edgedl.task import EncoderDecoder, Part, Processing, Score, Task
     from edgedl.training import train
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
-    "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",
+    "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "Processing", "QuantizationOptions", "Recipe", "Score", "Session",
     "Stage", "State", "Task", "TaskReference",
     "benchmark", "export", "load", "load_group", "optimize", "prune", "quantize", "train",
 ]  # fmt: skip
@@ -46,6 +46,7 @@ _HOME = {
     "Engine": "engine:Engine",
     "Loop": "loop:Loop",
     "Part": "task:Part",
+    "Processing": "task:Processing",
     "QuantizationOptions": "exporter:QuantizationOptions",
     "Recipe": "recipe:Recipe",
     "Score": "task:Score",

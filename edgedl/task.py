@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgedl.group import DecodeLoop
 from edgedl.spec import Array, Axis, Feeds
@@ -60,6 +60,19 @@ class EncoderDecoder:
 
 
 @dataclass(frozen=True)
+class Processing:
+    """What a device does before and after a run, to be timed with it.
+
+    raw: real raw inputs, such as waveforms or photos. before: one of them -> the arrays of a run by input name.
+    after: the outputs of a run by name -> whatever the application takes.
+    """
+
+    raw: Callable[[], Iterable[Any]]
+    before: Callable[[Any], Feeds]
+    after: Callable[[Mapping[str, Array]], Any]
+
+
+@dataclass(frozen=True)
 class Task:
     """A frozen bundle of callables. `model` and `example_inputs` are enough to export.
 
@@ -72,6 +85,7 @@ class Task:
     evaluate: the score of a predict function on held-out data.
     synthetic: the example inputs are seeded noise.
     fit: trains the module in place, `(module, seed, progress)`, and returns it; an edgedl.Loop can be interrupted and resumed.
+    processing: what goes before and after a run, for `edgedl benchmark --end-to-end`.
     decoding: of an encoder-decoder. Its only output is then `tokens`, int64 [batch, length], for `evaluate` as well.
     """
 
@@ -88,3 +102,4 @@ class Task:
     synthetic: bool = False
     signatures: tuple[Mapping[str, int], ...] = ()
     decoding: EncoderDecoder | None = None
+    processing: Processing | None = None

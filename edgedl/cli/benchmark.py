@@ -23,6 +23,7 @@ Examples:
   edgedl benchmark digits.tflite --runs 1000 --seconds 5 --json
   edgedl benchmark digits.onnx --profile --affinity 0 --option spinning=0
   edgedl benchmark digits.onnx digits.tflite --mode cold
+  edgedl benchmark keywords.onnx --end-to-end
   edgedl benchmark digits.onnx --mode sustained --seconds 300 -o sustained.json
   edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
   edgedl benchmark digits.w8a8.tflite --target mcu:arduino-nano-33-ble
@@ -108,6 +109,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     show_default=True,
     help="Seconds that loading or one burst may take before the engine counts as hung.",
 )
+@click.option(
+    "--end-to-end",
+    is_flag=True,
+    help="Also time the task's own pre- and post-processing, on real raw inputs, on this machine.",
+)
 @click.option("--batch", type=click.IntRange(1), help="Length of the batch axis, where the model leaves it open.")
 @shared.target
 @shared.weights
@@ -162,13 +168,21 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     from edgedl.cli.output import progress_bar
     from edgedl.measure import InputChoice, Plan
     from edgedl.measure.journal import kept_in
+    from edgedl.processing import end_to_end
     from edgedl.targets import WorkerTarget, find
 
+    _check_end_to_end(options)
     if options["target"].startswith("@"):
         return _measure_fleet(artifacts, options, output, force)
     target = find(options["target"])
     subjects = _subjects(artifacts, options)
     plan = Plan(**_amounts(options))
+    if options["end_to_end"]:
+        whole = end_to_end(subjects)
+        with progress_bar("Measuring") as progress:
+            record = target.measure(subjects, whole.feeds_of, plan, progress)
+        _refuse_if_all_failed(record)
+        return whole.told(record)
     choice = InputChoice(subjects, options["batch"], options["inputs"])
     with progress_bar("Measuring") as progress:
         if isinstance(target, WorkerTarget) and output:
@@ -178,6 +192,14 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
             record = target.measure(subjects, choice, plan, progress)
     _refuse_if_all_failed(record)
     return record
+
+
+def _check_end_to_end(options: dict[str, Any]) -> None:
+    elsewhere = options["target"] != "local" or options["mode"] != "latency" or options["batch"] or options["inputs"]
+    if options["end_to_end"] and elsewhere:
+        raise click.UsageError(
+            "--end-to-end is for single inputs of the task's own, in the mode latency, on this machine"
+        )
 
 
 def _measure_fleet(

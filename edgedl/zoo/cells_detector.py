@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, smooth_l1_loss
 
 from edgedl.loop import Loop, Stage
 from edgedl.spec import Array
-from edgedl.task import Predict, Progress, Score, Task
+from edgedl.task import Predict, Processing, Progress, Score, Task
 from edgedl.zoo import _cells_data as cells
 from edgedl.zoo import _photos_data as data
 from edgedl.zoo._average_precision import mean_average_precision
@@ -135,8 +135,18 @@ def map50(predict: Predict, overlap: float | None = 0.45) -> Score:
 FIT = Loop((Stage(error, training, epochs=20, batch=16, learning_rate=8e-3, clip=10.0),))
 
 
+def photos() -> list[Array]:
+    """Held-out photos as a camera gives them, [120, 160, 3] uint8."""
+    return [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in data.load()[1].images[:16]]
+
+
+def seen(photo: Array) -> dict[str, Array]:
+    return {"image": data.as_input(photo.transpose(2, 0, 1)[None])}
+
+
 def task() -> Task:
     return Task(
         "cells_detector", CellsDetector, data.example, {"image": {0: "batch"}}, ("boxes", "scores"), data.calibration, map50,
         FIT, "detector of blood cells: boxes and scores", cells.LICENCE,
+        processing=Processing(photos, seen, lambda outputs: detections(outputs["boxes"][0], outputs["scores"][0])),
     )  # fmt: skip

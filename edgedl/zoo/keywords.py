@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from edgedl.spec import Array
-from edgedl.task import Predict, Progress, Score, Task
+from edgedl.task import Predict, Processing, Progress, Score, Task
 from edgedl.zoo import _speech_data as data
 from edgedl.zoo._logmel import RATE, log_mel
 from edgedl.zoo._separable import convolution, separable
@@ -81,8 +81,16 @@ def training(progress: Progress) -> tuple[Array, Array]:
     return part.inputs, part.labels
 
 
+def waveforms() -> list[Array]:
+    """One second each, of the first of the test recordings."""
+    return [second(r.signal) for r in data.load()[1][:16]]
+
+
 def task() -> Task:
     return Task(
         "keywords", KeywordsDSCNN, example, {"spectrum": {0: "batch"}}, ("logits",), calibration, accuracy,
         classifier(training, epochs=10), "keyword spotting: DS-CNN on spoken digits", data.LICENCE,
+        processing=Processing(
+            waveforms, lambda signal: {"spectrum": log_mel(signal)[None, None]}, lambda outputs: int(outputs["logits"].argmax()),
+        ),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from torch.nn.functional import ctc_loss
 
 from edgedl.loop import Loop, Stage
 from edgedl.spec import Array, Axis
-from edgedl.task import Predict, Progress, Score, Task
+from edgedl.task import Predict, Processing, Progress, Score, Task
 from edgedl.zoo import _speech_data as data
 from edgedl.zoo._ctc import BLANK, greedy
 from edgedl.zoo._logmel import BANDS, FRAME, HOP, log_mel
@@ -128,8 +128,18 @@ def error(module: nn.Module, spectra: torch.Tensor, labels: torch.Tensor, length
     return ctc_loss(scores, labels, steps, lengths, blank=BLANK)
 
 
+def waveforms() -> list[Array]:
+    """The first of the test recordings, filled up with silence to one length."""
+    return [np.pad(r.signal, (0, max(0, SAMPLES - len(r.signal))))[:SAMPLES] for r in data.load()[1][:16]]
+
+
+def heard(signal: Array) -> dict[str, Array]:
+    return {"spectrum": log_mel(signal).reshape(1, STEPS, -1)}
+
+
 def task() -> Task:
     return Task(
         "speech_ctc", SpeechCTC, example, {"spectrum": {0: Axis("batch", 1, 4), 1: Axis("steps", 4, STEPS)}}, ("logits",), calibration, exact,
         Loop((Stage(error, training, epochs=9, batch=32, clip=1.0),)), "CTC speech recognition: sequences of spoken digits", data.LICENCE,
+        processing=Processing(waveforms, heard, lambda outputs: greedy(outputs["logits"][0])),
     )  # fmt: skip
