@@ -33,7 +33,7 @@ HEAVY = {
     "tflite_runtime", "jax", "tensorflow", "sklearn", "scipy", "safetensors", "timm", "lightning_fabric", "torch_pruning",
 }  # fmt: skip
 PUBLIC = [
-    "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "QuantizationOptions", "Recipe", "Score", "Session",
+    "Artifact", "Axis", "DecodeLoop", "EncoderDecoder", "Engine", "Loop", "Part", "Processing", "QuantizationOptions", "Recipe", "Score", "Session",
     "Stage", "State", "Task", "TaskReference",
     "benchmark", "export", "load", "load_group", "optimize", "prune", "quantize", "train",
 ]  # fmt: skip
