@@ -35,18 +35,19 @@ def detections(
     values = scores[cells, kinds]
     order = np.argsort(-values, kind="stable")[: 10 * most]
     found = Found(boxes[cells[order]], values[order], kinds[order])
-    kept = np.arange(len(order)) if overlap is None else suppressed(found, overlap)
-    return Found(found.boxes[kept[:most]], found.scores[kept[:most]], found.kinds[kept[:most]])
+    kept = np.arange(len(order))[:most] if overlap is None else suppressed(found, overlap, most)
+    return Found(found.boxes[kept], found.scores[kept], found.kinds[kept])
 
 
-def suppressed(found: Found, overlap: float) -> Array:
-    """Greedy non-maximum suppression of each kind by itself: the places that stay, the surest first."""
-    near = (iou(found.boxes, found.boxes) > overlap) & (found.kinds[:, None] == found.kinds)
-    kept = np.ones(len(found.scores), bool)
-    for place in range(len(kept)):
-        if kept[place]:
-            kept[place + 1 :] &= ~near[place, place + 1 :]
-    return np.flatnonzero(kept)
+def suppressed(found: Found, overlap: float, most: int) -> Array:
+    """Greedy non-maximum suppression of each kind by itself: the first `most` places that stay, the surest first."""
+    kept, left = [], np.arange(len(found.scores))
+    while len(left) and len(kept) < most:
+        surest, left = left[0], left[1:]
+        kept.append(surest)
+        near = iou(found.boxes[surest][None], found.boxes[left])[0] > overlap
+        left = left[~(near & (found.kinds[left] == found.kinds[surest]))]
+    return np.array(kept, np.int64)
 
 
 def iou(one: Array, other: Array) -> Array:

@@ -37,7 +37,8 @@ def test_overlap(other: tuple[float, float, float], shared: float) -> None:
 
 def test_suppression_is_greedy_and_by_kind() -> None:
     boxes = at((0, 0, 0.2), (0.02, 0, 0.2), (0.02, 0, 0.2), (0.5, 0.5, 0.2))
-    assert suppressed(found(boxes, [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 0]), 0.45).tolist() == [0, 2, 3]
+    assert suppressed(found(boxes, [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 0]), 0.45, 9).tolist() == [0, 2, 3]
+    assert suppressed(found(boxes, [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 0]), 0.45, 2).tolist() == [0, 2]
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 0.8)] * 2, st.floats(0.01, 0.2), st.integers(0, 2)), max_size=20))
