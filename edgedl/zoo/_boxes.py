@@ -41,9 +41,9 @@ def detections(
 
 def suppressed(found: Found, overlap: float, most: int) -> Array:
     """Greedy non-maximum suppression of each kind by itself: the first `most` places that stay, the surest first."""
-    kept, left = [], np.arange(len(found.scores))
+    left, kept = np.arange(len(found.scores)), list[int]()
     while len(left) and len(kept) < most:
-        surest, left = left[0], left[1:]
+        surest, left = int(left[0]), left[1:]
         kept.append(surest)
         near = iou(found.boxes[surest][None], found.boxes[left])[0] > overlap
         left = left[~(near & (found.kinds[left] == found.kinds[surest]))]
