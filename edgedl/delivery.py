@@ -15,6 +15,7 @@ from typing import Any
 from edgedl import tensorfile
 from edgedl.adapter import Adapter, Direct
 from edgedl.artifact import Artifact, Manifest, golden_path, manifest_path
+from edgedl.calibration import SAMPLES, prepared
 from edgedl.errors import EngineFailed, GateFailed, InvalidArtifact, InvalidTensor
 from edgedl.exporter import Calibration, Exporter, Program
 from edgedl.files import publish, sha256
@@ -167,7 +168,9 @@ def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) 
 def saturation_of(staged: Path, claim: Claim) -> Saturation:
     """A verdict that opens and closes no gate."""
     batches, adapter = claim.reference.batches, claim.reference.adapter
-    return claim.exporter.saturation(staged, claim.runs or (lambda: map(adapter.first_run, batches)))
+    specs = claim.exporter.describe(staged).inputs
+    runs = claim.runs or prepared(lambda: map(adapter.first_run, batches), specs, SAMPLES)
+    return claim.exporter.saturation(staged, runs)
 
 
 def versions() -> dict[str, str]:
