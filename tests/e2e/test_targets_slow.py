@@ -14,6 +14,7 @@ from edgedl.targets.qemu import sysroot
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("arm64"),  # one set-up for all of them
     pytest.mark.skipif(bool(sysroot.impossible()), reason=sysroot.impossible() or "it is possible"),
 ]
 MODELS = ("digits.onnx", "digits.w8a8.onnx", "digits.tflite", "digits.w8a8.tflite")
