@@ -14,7 +14,7 @@ from edgedl.targets.qemu import sysroot
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("arm64"),  # one set-up for all of them
+    pytest.mark.xdist_group("arm64"),
     pytest.mark.skipif(bool(sysroot.impossible()), reason=sysroot.impossible() or "it is possible"),
 ]
 MODELS = ("digits.onnx", "digits.w8a8.onnx", "digits.tflite", "digits.w8a8.tflite")
@@ -28,6 +28,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, digits_weights: Path, comma
     for words in (("export",), ("quantize", "--scheme", "w8a8")):
         done = command(words[0], "zoo:digits", *words[1:], *weights, "--force", cwd=folder)
         assert done.returncode == 0, done.stderr
+    done = command("target", "setup", "qemu-aarch64", cwd=folder, EDGEDL_TARGETS=str(folder / "targets"))
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -51,8 +53,6 @@ def counts(subject: dict[str, Any]) -> dict[str, float]:
 
 
 def test_the_set_up_is_small_and_complete(models: Path, command: Run) -> None:
-    done = command("target", "setup", "qemu-aarch64", cwd=models, EDGEDL_TARGETS=str(models / "targets"))
-    assert done.returncode == 0, done.stderr
     size = sum(
         path.lstat().st_size for path in (models / "targets").rglob("*") if path.is_file() and not path.is_symlink()
     )
