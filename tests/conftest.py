@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from preloaded import Preloaded, preloaded
 
 # Two processes test on two cores: more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What tests set up, remove and put into quarantine is their own, and none of the user's.
+os.environ["EDGEDL_TARGETS"] = tempfile.mkdtemp(prefix="edgedl-targets-")
+atexit.register(shutil.rmtree, os.environ["EDGEDL_TARGETS"], ignore_errors=True)
 # A busy machine is slow, which is no failure.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

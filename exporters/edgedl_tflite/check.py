@@ -38,7 +38,9 @@ def parse_checked(content: bytes, source: str) -> Any:
     except InvalidArtifact:
         raise
     except Exception as error:
-        raise InvalidArtifact(f"{source} is a broken TFLite model ({type(error).__name__}): export it again") from error
+        raise InvalidArtifact(
+            f"{source} is a broken TFLite model (cut short, or its links lead nowhere): export it again"
+        ) from error
     return model
 
 

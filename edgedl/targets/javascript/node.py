@@ -35,11 +35,9 @@ class Node:
     def call(self, do: str, **request: Any) -> Any:
         """The value of one request; EngineFailed with what was thrown."""
         assert self._process.stdin and self._process.stdout
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which its missing answer tells
             self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         line = self._process.stdout.readline()
         if not line:
             raise EngineFailed(f"node crashed (exit code {self._process.wait()})")
