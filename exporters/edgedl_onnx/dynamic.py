@@ -34,7 +34,7 @@ def quantize(source: Path, _: Calibration | None, path: Path, options: Quantizat
             _quantize(ready, ready.with_name("even.onnx"), kept, False, nodes_to_quantize=even)
             ready = ready.with_name("even.onnx")
         _quantize(ready, path, kept, options.per_channel)
-    model = gru.quantize_all(read(path), options.keep_float)
+    model = gru.quantize_all(read(path), options.keep_float, options.narrow)
     for node in [node for node in layer_nodes(model) if layer_name(node) in options.narrow]:
         _narrow(model, node)
     onnx.save(model, str(path))

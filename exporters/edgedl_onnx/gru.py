@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgedl.spec import Array
 from edgedl_onnx.graph import to_array
+from edgedl_onnx.layers import layer_name
 
 PAYS_FROM = 384
 """Hidden size from which int8 is faster than float."""
@@ -30,17 +31,22 @@ def pays(node: onnx.NodeProto) -> bool:
     return node.op_type == "GRU" and linear and not lengths and hidden_size(node) >= PAYS_FROM
 
 
-def quantize_all(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.ModelProto:
-    """The model with every GRU that pays rewritten, but those called as in `kept`; the same object where there is none."""
+def quantize_all(model: onnx.ModelProto, kept: Collection[str] = (), narrow: Collection[str] = ()) -> onnx.ModelProto:
+    """The model with every GRU that pays rewritten, but those called as in `kept`; the same object where there is none.
+
+    narrow: those with 7-bit weights.
+    """
     for node in [node for node in model.graph.node if pays(node) and node.name not in kept]:
-        _Rewriting(model, node).carry_out()
+        _Rewriting(model, node, 64 if layer_name(node) in narrow else 127).carry_out()
     return model
 
 
 class _Rewriting:
     """One GRU node. Equations: https://onnx.ai/onnx/operators/onnx__GRU.html with linear_before_reset; gates z, r, h."""
 
-    def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto, most: int) -> None:
+        """most: the largest stored weight."""
+        self.most = most
         self.graph, self.node, self.hidden = model.graph, node, hidden_size(node)
         self.prefix = f"{node.name or node.output[0]}_int8"
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -108,7 +114,7 @@ class _Rewriting:
 
     def _product(self, x: str, weight: Array, bias: Array, output: str, p: str) -> list[onnx.NodeProto]:
         """output = x @ weight.T + bias, weight [n, k] in symmetric int8 per row, the range of x taken at run time."""
-        scale = (np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / 127).astype(np.float32)
+        scale = (np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / self.most).astype(np.float32)
         stored = self._constant(f"{p}_w", np.ascontiguousarray(np.rint(weight / scale[:, None]).astype(np.int8).T))
         scales, offset = self._constant(f"{p}_scale", scale), self._constant(f"{p}_bias", bias)
         return [

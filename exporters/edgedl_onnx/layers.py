@@ -14,8 +14,8 @@ from edgedl.islands import beside
 from edgedl_onnx.describe import Shapes, macs_of, shapes_of
 from edgedl_onnx.graph import WEIGHTED, read
 
-_ADDED = re.compile(r"(/MatMulAddFusion)?(_MatMul)?(_quant|_Q4)?$")
-"""What onnxruntime's tools add to the name of a node that they rewrite."""
+_ADDED = re.compile(r"(/MatMulAddFusion)?(_MatMul)?(_quant|_Q4)?(_int8_\d+(_r)?_i)?$")
+"""What onnxruntime's tools, and the rewriting of a GRU, add to the name of a node that they rewrite."""
 _INTEGER = {"MatMulInteger": "MatMul", "DynamicQuantizeLSTM": "LSTM", "MatMulNBits": "MatMul"}
 _BIAS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3,), "GRU": (3,), "RNN": (3,)}
 _STORED = tuple(

@@ -198,6 +198,23 @@ def test_dynamic_layers(tmp_path: Path) -> None:
     assert np.abs(want - got).max() < 0.02 * np.abs(want).max()
 
 
+def test_both_products_of_an_int8_gru_are_mended_by_its_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.GRU(16, 384, batch_first=True)
+    for weight in network.parameters():
+        weight.data = torch.where(torch.rand_like(weight) > 0.5, 0.08, -0.08)
+    task = Task("gru", lambda: network, lambda: {"x": np.ones((1, 4, 16), np.float32)}, outputs=("states", "last"))
+    source = edgedl.export(task, ["onnx"], tmp_path)[0]
+    (layer,) = (found.name for found in registry.exporter("onnx").layers(source.path))
+    plain = edgedl.quantize(source, "w8a8-dynamic", task=task, allow_slower=True)
+    assert [found.layer for found in saturation(plain.path, None).possible] == [layer]
+    narrow = QuantizationOptions(narrow=("auto",))
+    mended = edgedl.quantize(source, "w8a8-dynamic", task=task, allow_slower=True, force=True, options=narrow)
+    assert mended.manifest
+    assert mended.manifest.provenance["options"]["narrow"] == (layer,)
+    assert saturation(mended.path, None).possible == ()
+
+
 def integers(kind: str, activations: Iterable[str], weights: type, **attributes: Any) -> onnx.ModelProto:
     """A file of one integer operator, as other quantizers write it."""
     weight = np.full((4, 6) if kind == "MatMulInteger" else (4, 6, 1, 1), 127, weights)
