@@ -177,21 +177,17 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     target = find(options["target"])
     subjects = _subjects(artifacts, options)
     plan = Plan(**_amounts(options))
-    if options["end_to_end"]:
-        whole = end_to_end(subjects)
-        with progress_bar("Measuring") as progress:
-            record = target.measure(subjects, whole.feeds_of, plan, progress)
-        _refuse_if_all_failed(record)
-        return whole.told(record)
-    choice = InputChoice(subjects, options["batch"], options["inputs"])
+    whole = end_to_end(subjects) if options["end_to_end"] else None
+    choice = whole.feeds_of if whole else InputChoice(subjects, options["batch"], options["inputs"])
+    place = f"{target.name}, end to end" if whole else target.name
     with progress_bar("Measuring") as progress:
         if isinstance(target, WorkerTarget) and output:
-            with kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force, target.name) as journal:
+            with kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force, place) as journal:
                 record = target.measure(subjects, choice, plan, progress, journal)
         else:
             record = target.measure(subjects, choice, plan, progress)
     _refuse_if_all_failed(record)
-    return record
+    return whole.told(record) if whole else record
 
 
 def _check_end_to_end(options: dict[str, Any]) -> None:
