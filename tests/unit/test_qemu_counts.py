@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from edgedl import counting
 from edgedl.errors import EngineFailed, InvalidInput, UnknownName
 from edgedl.targets.qemu import sysroot
-from edgedl.targets.qemu.cores import CORES, core_of
 from edgedl.targets.qemu.counts import Counts, is_engine, least, read, regions
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 
 SOURCE = Path(sysroot.__file__).with_name("count.c")
 MAPS = """\
@@ -176,22 +176,22 @@ def test_the_words_of_the_instruction_set_are_classed(tmp_path: Path) -> None:
 
 
 def test_cores_are_told_apart_by_their_dot_product() -> None:
-    assert {name for name, core in CORES.items() if core.dot_product} == {"cortex-a76"}
-    assert "has no dot product instructions" in core_of("cortex-a53").kernels()
-    assert core_of("").name == "cortex-a76"
+    assert {core.name for core in QEMU_AARCH64.cores if core.dot_product} == {"cortex-a76"}
+    assert "has no dot product instructions" in QEMU_AARCH64.core("cortex-a53").kernels()
+    assert QEMU_AARCH64.core("").name == "cortex-a76"
 
 
 def test_cpuinfo_names_the_core() -> None:
-    text = core_of("cortex-a53").cpuinfo()
+    text = QEMU_AARCH64.core("cortex-a53").cpuinfo()
     assert re.search(r"^CPU part\t: 0xd03$", text, re.MULTILINE)
     assert re.search(r"^Features\t: .*asimd", text, re.MULTILINE)
 
 
 def test_the_core_max_is_refused_with_the_reason() -> None:
     with pytest.raises(InvalidInput, match="wrong int8 results"):
-        core_of("max")
+        QEMU_AARCH64.core("max")
 
 
 def test_an_unknown_core_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'cortex-a53'"):
-        core_of("cortex-a35")
+        QEMU_AARCH64.core("cortex-a35")

@@ -20,6 +20,7 @@ from edgedl.targets import find, kind_of, runner
 from edgedl.targets.qemu import downloads as downloading
 from edgedl.targets.qemu import sysroot, target
 from edgedl.targets.qemu.downloads import Downloads, packages, run, wheels
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.target import Status
 
 SUM = Artifact(Path(str(files("edgedl") / "models" / "sum.onnx")))
@@ -114,16 +115,16 @@ def test_a_package_that_the_mirror_lacks_is_named(monkeypatch: pytest.MonkeyPatc
 def test_wheels_are_kept_one_by_one(shop: Shop, tmp_path: Path) -> None:
     shop.sold_out = "onnxruntime==9.9"
     with pytest.raises(Unavailable, match=r"pip finds no aarch64 wheel of onnxruntime==9.9 for Python 3.11"):
-        wheels(Downloads(tmp_path), ["numpy", "onnxruntime==9.9"], "3.11", quiet)
+        wheels(Downloads(tmp_path), ["numpy", "onnxruntime==9.9"], "3.11", "aarch64", quiet)
     shop.sold_out = ""
-    found = wheels(Downloads(tmp_path), ["numpy", "onnxruntime==9.9"], "3.11", quiet)
+    found = wheels(Downloads(tmp_path), ["numpy", "onnxruntime==9.9"], "3.11", "aarch64", quiet)
     assert [path.read_text() for path in found] == ["numpy", "onnxruntime==9.9"]
     assert shop.asked == ["numpy", "onnxruntime==9.9", "onnxruntime==9.9"]
 
 
 def test_another_version_is_another_wheel(shop: Shop, tmp_path: Path) -> None:
-    wheels(Downloads(tmp_path), ["ai-edge-litert==2.3.0"], "3.11", quiet)
-    (path,) = wheels(Downloads(tmp_path), ["ai-edge-litert==2.3.1"], "3.11", quiet)
+    wheels(Downloads(tmp_path), ["ai-edge-litert==2.3.0"], "3.11", "aarch64", quiet)
+    (path,) = wheels(Downloads(tmp_path), ["ai-edge-litert==2.3.1"], "3.11", "aarch64", quiet)
     assert path.name.startswith("ai_edge_litert-2.3.1-")
 
 
@@ -191,10 +192,10 @@ def test_an_interrupted_build_leaves_no_sysroot_and_resumes(
 
 def test_another_engine_version_builds_anew(possible: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up()
-    monkeypatch.setattr(sysroot, "wanted_wheels", lambda: ["numpy", "onnxruntime==9.9"])
+    monkeypatch.setattr(sysroot, "wanted_wheels", lambda guest: ["numpy", "onnxruntime==9.9"])
     set_up()
     assert shop.asked[-1] == "onnxruntime==9.9"
-    assert sysroot.sysroot().contents()["wheels"] == ["numpy", "onnxruntime==9.9"]
+    assert sysroot.sysroot(QEMU_AARCH64).contents()["wheels"] == ["numpy", "onnxruntime==9.9"]
 
 
 def test_removal_leaves_nothing(possible: Path) -> None:
@@ -214,7 +215,7 @@ def test_an_impossible_machine_says_why(possible: Path, monkeypatch: pytest.Monk
 def test_the_wheels_are_of_the_versions_that_are_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    assert f"onnxruntime=={onnxruntime.__version__}" in sysroot.wanted_wheels()
+    assert f"onnxruntime=={onnxruntime.__version__}" in sysroot.wanted_wheels(QEMU_AARCH64)
 
 
 # ---- the target, with a guest that is this machine ----

@@ -2,7 +2,7 @@
 
 downloads.py  Debian's packages and the wheels, into a folder of their own
 sysroot.py    the set-up: unpacked, compiled, tried, and in its place by one rename
-cores.py      the processors that may be asked for, and what they lack
+guests.py     the systems, each with what its set-up is made of; cores.py: the processors that may be asked for, and what they lack
 count.c       the TCG plugin that counts instructions; counts.py reads what it writes
 target.py     the target itself
 """

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedl.errors import InvalidInput, UnknownName
-
 
 @dataclass(frozen=True)
 class Core:
     """name: as QEMU calls it. part: CPU part number of the MIDR register. features: as in /proc/cpuinfo.
 
-    devices: where it is found.
+    devices: where it is found. architecture: of the instruction set, 8 or 7.
     """
 
     name: str
     part: str
     features: str
     devices: str
+    architecture: int = 8
 
     @property
     def dot_product(self) -> bool:
         return "asimddp" in self.features.split()
 
+    @property
+    def fused_multiply(self) -> bool:
+        """Whether there are fused multiply-add instructions; only in 32-bit ARM some cores lack them."""
+        return self.architecture > 7 or "vfpv4" in self.features.split()
+
     def cpuinfo(self) -> str:
         """What /proc/cpuinfo says there; without it ONNX Runtime reads the host's and crashes."""
         fields = {
             "processor": "0", "model name": f"{self.name} (emulated)", "BogoMIPS": "125.00", "Features": self.features,
-            "CPU implementer": "0x41", "CPU architecture": "8", "CPU variant": "0x0", "CPU part": self.part,
+            "CPU implementer": "0x41", "CPU architecture": str(self.architecture), "CPU variant": "0x0", "CPU part": self.part,
             "CPU revision": "4",
         }  # fmt: skip
         return "".join(f"{key}\t: {value}\n" for key, value in fields.items())
@@ -41,21 +45,8 @@ class Core:
 
 _V8_0 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 _V8_2 = f"{_V8_0} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp ssbs"
-CORES = {
-    core.name: core
-    for core in (
-        Core("cortex-a53", "0xd03", _V8_0, "Raspberry Pi 3, Zero 2 and low-end phones"),
-        Core("cortex-a72", "0xd08", _V8_0, "Raspberry Pi 4 and AWS Graviton 1"),
-        Core("cortex-a76", "0xd0b", _V8_2, "Raspberry Pi 5 and phones since 2018"),
-    )
-}
-DEFAULT = "cortex-a76"
-
-
-def core_of(detail: str) -> Core:
-    """The core of a target's detail; `max` is refused: QEMU 7.2 computes wrong int8 results with it."""
-    if detail == "max":
-        raise InvalidInput(f"core 'max' gives wrong int8 results in QEMU 7.2: name one of {', '.join(CORES)}")
-    if (detail or DEFAULT) not in CORES:
-        raise UnknownName("core", detail, CORES)
-    return CORES[detail or DEFAULT]
+AARCH64 = (
+    Core("cortex-a53", "0xd03", _V8_0, "Raspberry Pi 3, Zero 2 and low-end phones"),
+    Core("cortex-a72", "0xd08", _V8_0, "Raspberry Pi 4 and AWS Graviton 1"),
+    Core("cortex-a76", "0xd0b", _V8_2, "Raspberry Pi 5 and phones since 2018"),
+)

@@ -63,24 +63,24 @@ def _apt(scratch: Path, names: Sequence[str], mirror: str) -> list[Path]:
     return sorted(into.glob("*.deb"))
 
 
-def wheels(downloads: Downloads, wanted: Sequence[str], python: str, watch: Watch) -> list[Path]:
-    """aarch64 wheels of the requirements `NAME==VERSION` or `NAME`, for CPython `python` (as 3.11), without what they require."""
+def wheels(downloads: Downloads, wanted: Sequence[str], python: str, machine: str, watch: Watch) -> list[Path]:
+    """Wheels for `machine` (as aarch64) of the requirements `NAME==VERSION` or `NAME`, for CPython `python` (as 3.11), without what they require."""
     found = []
     for requirement in wanted:
         name, _, version = requirement.partition("==")
         prefix = f"{name.replace('-', '_')}-{version}{'-' if version else ''}"
-        there = downloads.find(prefix, "aarch64.whl")
-        found.append(there or _wheel(downloads, requirement, python, watch))
+        there = downloads.find(prefix, f"{machine}.whl")
+        found.append(there or _wheel(downloads, requirement, python, machine, watch))
     return found
 
 
-def _wheel(downloads: Downloads, requirement: str, python: str, watch: Watch) -> Path:
-    watch(f"downloading the aarch64 wheel of {requirement}")
-    platforms = [word for abi in _ABIS for word in ("--platform", f"manylinux{'_' * ('_' in abi)}{abi}_aarch64")]
+def _wheel(downloads: Downloads, requirement: str, python: str, machine: str, watch: Watch) -> Path:
+    watch(f"downloading the {machine} wheel of {requirement}")
+    platforms = [word for abi in _ABIS for word in ("--platform", f"manylinux{'_' * ('_' in abi)}{abi}_{machine}")]
     with tempfile.TemporaryDirectory(dir=downloads.folder, prefix=".pip-") as scratch:
         words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", *platforms]
         run(
             [sys.executable, "-m", "pip", *words, "--python-version", python, "-d", scratch, requirement],
-            Path(scratch), f"pip finds no aarch64 wheel of {requirement} for Python {python}",
+            Path(scratch), f"pip finds no {machine} wheel of {requirement} for Python {python}",
         )  # fmt: skip
         return downloads.keep(next(Path(scratch).glob("*.whl")))

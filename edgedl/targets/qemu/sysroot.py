@@ -1,4 +1,4 @@
-"""The set-up of qemu-aarch64: an ARM64 system that is only a folder, made without root and removed without a trace.
+"""The set-up of an emulated system: one that is only a folder, made without root and removed without a trace.
 
 Everything is unpacked beside its place and gets it by one rename, after a model has run in every engine: there is a whole
 sysroot or none. Downloads outlive an interruption.
@@ -11,7 +11,7 @@ import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,24 +19,16 @@ from edgedl.errors import Unavailable
 from edgedl.files import make_folder, publish, staging, write_atomic
 from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
-from edgedl.targets.qemu.cores import CORES, Core
+from edgedl.targets.qemu.cores import Core
 from edgedl.targets.qemu.downloads import KEYRING, MIRROR, packages, wheels
+from edgedl.targets.qemu.guests import PYTHON, Guest
 from edgedl.targets.target import Status, Watch
 
-NAME = "qemu-aarch64"
-PYTHON = "3.11"
-GUEST = (
-    "libc6", "libstdc++6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8", "python3.11-minimal", "libpython3.11-minimal",
-    "libpython3.11-stdlib",
-)  # fmt: skip
-"""arm64 packages"""
 HOST = (
     "qemu-user", "libcapstone4", "libffi8", "libglib2.0-0", "libgmp10", "libgnutls30", "libhogweed6", "libidn2-0", "libnettle8",
     "libnuma1", "libp11-kit0", "libpcre2-8-0", "libtasn1-6", "libunistring2", "liburing2",
 )  # fmt: skip
 """packages of this machine's architecture: Debian's dynamic QEMU, which alone takes plugins, and what it is linked against"""
-ENGINES = {"onnxruntime": "1.23.2", "ai-edge-litert": "2.3.0"}
-"""wheel -> version where the engine is not installed here; where it is, the same version, which is what makes int8 comparable"""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -45,6 +37,7 @@ class Sysroot:
     """The folder of one set-up, whole or not there."""
 
     folder: Path
+    guest: Guest
 
     @property
     def ready(self) -> Path:
@@ -52,7 +45,7 @@ class Sysroot:
 
     @property
     def qemu(self) -> Path:
-        return self.ready / "host/usr/bin/qemu-aarch64"
+        return self.ready / f"host/usr/bin/{self.guest.emulator}"
 
     @property
     def libraries(self) -> Path:
@@ -87,14 +80,14 @@ class Sysroot:
         return found if isinstance(found, dict) else {}
 
 
-def sysroot() -> Sysroot:
-    return Sysroot(state.folder(NAME))
+def sysroot(guest: Guest) -> Sysroot:
+    return Sysroot(state.folder(guest.name), guest)
 
 
-def status() -> Status:
+def status(guest: Guest) -> Status:
     if reason := impossible():
         return Status("impossible", reason)
-    return Status("ready") if sysroot().contents() else Status("set-up", f"edgedl target setup {NAME}")
+    return Status("ready") if sysroot(guest).contents() else Status("set-up", f"edgedl target setup {guest.name}")
 
 
 def impossible() -> str:
@@ -108,9 +101,9 @@ def impossible() -> str:
     return ""
 
 
-def wanted_wheels() -> list[str]:
-    """numpy and both engines, in the versions that are installed here."""
-    return ["numpy", *(f"{name}=={_version(name, default)}" for name, default in ENGINES.items())]
+def wanted_wheels(guest: Guest) -> list[str]:
+    """What pip downloads, the engines in the versions that are installed here."""
+    return [*guest.wheels, *(f"{name}=={_version(name, default)}" for name, default in guest.engines.items())]
 
 
 def _version(name: str, default: str) -> str:
@@ -120,21 +113,21 @@ def _version(name: str, default: str) -> str:
         return default
 
 
-def setup(settings: Mapping[str, str], watch: Watch) -> None:
+def setup(guest: Guest, settings: Mapping[str, str], watch: Watch) -> None:
     """Download what is missing and build the sysroot, unless it is there with the same versions."""
     if reason := impossible():
-        raise Unavailable(f"target {NAME!r} is not possible here: {reason}")
-    place, wheel_names = sysroot(), wanted_wheels()
+        raise Unavailable(f"target {guest.name!r} is not possible here: {reason}")
+    place, wheel_names = sysroot(guest), wanted_wheels(guest)
     if place.contents().get("wheels") == wheel_names:
         return
     downloads = Downloads(make_folder(place.folder / "downloads"))
     architecture = _ARCHITECTURES[platform.machine()]
     mirror = settings.get("mirror", MIRROR)
-    names = [*(f"{name}:arm64" for name in GUEST), *(f"{name}:{architecture}" for name in HOST)]
+    names = [*(f"{name}:{guest.debian}" for name in guest.packages), *(f"{name}:{architecture}" for name in HOST)]
     debs = packages(downloads, list(dict.fromkeys(names)), mirror, watch)
-    whl = wheels(downloads, wheel_names, PYTHON, watch)
+    whl = wheels(downloads, wheel_names, PYTHON, guest.machine, watch)
     with staging(place.folder) as stage:
-        build(Sysroot(stage), debs, whl, watch)
+        build(Sysroot(stage, guest), debs, whl, watch)
         contents = {"wheels": wheel_names, "files": downloads.recorded()}
         write_atomic(stage / "sysroot" / "contents.json", json.dumps(contents, indent=1).encode())
         shutil.rmtree(place.ready, ignore_errors=True)
@@ -146,27 +139,28 @@ def build(place: Sysroot, debs: list[Path], whl: list[Path], watch: Watch) -> No
     watch("unpacking")
     place.ready.mkdir()
     for deb in debs:
-        _unpack(deb, place.ready)
+        _unpack(deb, place)
     for wheel in whl:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(place.packages)
-    for core in CORES.values():
+    for core in place.guest.cores:
         _prefix(place, core)
     watch("compiling the instruction counter")
-    compile_plugin(place.plugin)
+    compile_plugin(place.plugin, place.guest.macros)
     watch("trying it out")
     try_out(place)
 
 
-def _unpack(deb: Path, into: Path) -> None:
+def _unpack(deb: Path, place: Sysroot) -> None:
     """Of the host's packages only the emulator and the libraries are kept."""
-    arm = deb.name.endswith("_arm64.deb") and platform.machine() != "aarch64"
-    guest = arm or any(deb.name.startswith(f"{name}_") for name in GUEST)
-    target = into / ("root" if guest else "host")
-    run(["dpkg", "-x", str(deb), str(target)], into, f"cannot unpack {deb.name}")
+    guest = place.guest
+    foreign = deb.name.endswith(f"_{guest.debian}.deb") and platform.machine() != guest.machine
+    of_guest = foreign or any(deb.name.startswith(f"{name}_") for name in guest.packages)
+    target = place.ready / ("root" if of_guest else "host")
+    run(["dpkg", "-x", str(deb), str(target)], place.ready, f"cannot unpack {deb.name}")
     shutil.rmtree(target / "usr/share", ignore_errors=True)
     for program in (target / "usr/bin").glob("qemu-*"):
-        if program.name != "qemu-aarch64":
+        if program.name != guest.emulator:
             program.unlink()
 
 
@@ -178,23 +172,23 @@ def _prefix(place: Sysroot, core: Core) -> None:
         (prefix / name).symlink_to(Path("../../root") / name)
 
 
-def compile_plugin(target: Path) -> None:
-    """count.c with this machine's C compiler."""
+def compile_plugin(target: Path, macros: Sequence[str] = ()) -> None:
+    """count.c with this machine's C compiler. macros: as `NAME`, defined for it."""
     source = Path(__file__).with_name("count.c")
-    words = ["cc", "-O2", "-fPIC", "-shared", "-o", str(target), str(source)]
+    words = ["cc", "-O2", "-fPIC", "-shared", *(f"-D{macro}" for macro in macros), "-o", str(target), str(source)]
     run(words, target.parent, "cannot compile the instruction counter (apt-get install gcc libc6-dev)")
 
 
 def try_out(place: Sysroot) -> None:
-    """The guest's Python imports numpy and both engines under the plugin; Unavailable with what it said if not."""
+    """The guest's Python imports numpy and the engines under the plugin; Unavailable with what it said if not."""
     from edgedl.targets.qemu.command import guest_command
 
     counts = place.ready / "tried"
-    modules = "numpy, onnxruntime, ai_edge_litert.interpreter"
-    command = guest_command(place, CORES["cortex-a53"], counts, place.packages, "-c", f"import {modules}")
-    run(command, place.ready, "the emulated ARM64 does not run its engines")
+    core, code = place.guest.cores[0], f"import {', '.join(place.guest.modules)}"
+    command = guest_command(place, core, counts, place.packages, "-c", code)
+    run(command, place.ready, f"the emulated {place.guest.title} does not run its engines")
     counts.unlink()
 
 
-def remove() -> None:
-    shutil.rmtree(state.folder(NAME), ignore_errors=True)
+def remove(guest: Guest) -> None:
+    shutil.rmtree(state.folder(guest.name), ignore_errors=True)

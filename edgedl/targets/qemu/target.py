@@ -1,4 +1,4 @@
-"""The target: outputs and instruction counts of the engines' ARM64 builds."""
+"""The target: outputs and instruction counts of the engines' builds for an emulated system."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from edgedl.targets import runner
 from edgedl.targets.parity import host_parity
 from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.command import guest_command
-from edgedl.targets.qemu.cores import CORES, Core, core_of
+from edgedl.targets.qemu.cores import Core
 from edgedl.targets.qemu.counts import TITLES, least, read
+from edgedl.targets.qemu.guests import QEMU_AARCH64, Guest
 from edgedl.targets.target import Status, Target, TargetKind, Watch
 
 RUNS = 3
@@ -31,11 +32,11 @@ RUNS = 3
 _NO_LATENCY = "counted under emulation, in the engine's own code without the C library; it is no latency of a device"
 
 
-class Guest:
+class GuestPlace:
     """The place of one session: an emulated process, and the file that its instructions are counted in."""
 
-    def __init__(self, core: Core, scratch: Path) -> None:
-        self.name, self.core, self.counts = f"{sysroot.NAME}:{core.name}", core, scratch / "counts"
+    def __init__(self, guest: Guest, core: Core, scratch: Path) -> None:
+        self.name, self.guest, self.core, self.counts = f"{guest.name}:{core.name}", guest, core, scratch / "counts"
 
     @contextlib.contextmanager
     def launch(self, source: Source) -> Iterator[Launch]:
@@ -43,9 +44,9 @@ class Guest:
             raise Unsupported(
                 f"{source.text} runs in PyTorch, which {self.name} has not: give an .onnx or .tflite file"
             )
-        place = sysroot.sysroot()
+        place = sysroot.sysroot(self.guest)
         if not place.contents():
-            raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {sysroot.NAME}")
+            raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {self.guest.name}")
         path = f"{runner.install(place.folder)}:{place.packages}"
         command = guest_command(place, self.core, self.counts, path, "-m", "edgedl.counting")
         yield Launch(command, str(source.path.absolute()))
@@ -57,9 +58,9 @@ class Guest:
 class QemuTarget(Target):
     """One core."""
 
-    def __init__(self, core: Core) -> None:
-        super().__init__(f"{sysroot.NAME}:{core.name}")
-        self.core = core
+    def __init__(self, guest: Guest, core: Core) -> None:
+        super().__init__(f"{guest.name}:{core.name}")
+        self.guest, self.core = guest, core
 
     def measure(
         self, subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan, progress: Progress
@@ -78,26 +79,28 @@ class QemuTarget(Target):
                 raise Unsupported(
                     f"instructions are counted on one thread, not on {subject.threads}: leave --threads out"
                 )
-            with self._session(subject, plan.timeout) as (session, guest):
-                return replace(measured, **self._found(subject, session, guest, feeds_of))
+            with self._session(subject, plan.timeout) as (session, place):
+                return replace(measured, **self._found(subject, session, place, feeds_of))
         except EdgedlError as error:
             return replace(measured, failure=failure_of(error))
 
     @contextlib.contextmanager
-    def _session(self, subject: Subject, timeout: float) -> Iterator[tuple[IsolatedSession, Guest]]:
+    def _session(self, subject: Subject, timeout: float) -> Iterator[tuple[IsolatedSession, GuestPlace]]:
         with tempfile.TemporaryDirectory(prefix="edgedl-qemu-") as scratch:
-            guest = Guest(self.core, Path(scratch))
+            place = GuestPlace(self.guest, self.core, Path(scratch))
             session = IsolatedSession(
-                subject.source, subject.runtime, subject.device, subject.threads, timeout, guest, subject.options
+                subject.source, subject.runtime, subject.device, subject.threads, timeout, place, subject.options
             )
             with contextlib.closing(session):
-                yield session, guest
+                yield session, place
 
-    def _found(self, subject: Subject, session: IsolatedSession, guest: Guest, feeds_of: FeedsOf) -> dict[str, Any]:
+    def _found(
+        self, subject: Subject, session: IsolatedSession, place: GuestPlace, feeds_of: FeedsOf
+    ) -> dict[str, Any]:
         inputs = feeds_of(subject, session.inputs)
         outputs = session.run(inputs.feeds)
         maps = session.ask("count", inputs.feeds, runs=RUNS)[0]["maps"]
-        with guest.counts.open() as lines:
+        with place.counts.open() as lines:
             counts = asdict(least(read(lines, maps)))
         assert isinstance(subject.source, Artifact)
         return {
@@ -109,15 +112,16 @@ class QemuTarget(Target):
         }  # fmt: skip
 
     def session(self, source: Source, runtime: str = "auto", threads: int | None = None) -> Session:
-        return _OwnedSession(source, runtime, threads, self.core)
+        return _OwnedSession(source, runtime, threads, self.guest, self.core)
 
 
 class _OwnedSession(IsolatedSession):
     """A session that takes its scratch folder with it."""
 
-    def __init__(self, source: Source, runtime: str, threads: int | None, core: Core) -> None:
+    def __init__(self, source: Source, runtime: str, threads: int | None, guest: Guest, core: Core) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="edgedl-qemu-")
-        super().__init__(source, runtime, threads=threads or 1, place=Guest(core, Path(self._scratch.name)))
+        place = GuestPlace(guest, core, Path(self._scratch.name))
+        super().__init__(source, runtime, threads=threads or 1, place=place)
 
     def close(self) -> None:
         super().close()
@@ -125,24 +129,30 @@ class _OwnedSession(IsolatedSession):
 
 
 class QemuKind(TargetKind):
-    """ARM64 without a board."""
+    """A system without a board."""
 
-    name = sysroot.NAME
-    summary = f"emulated ARM64: parity and instruction counts ({', '.join(CORES)})"
-    example = f"{sysroot.NAME}:cortex-a53"
+    guest: ClassVar[Guest]
     settings: ClassVar[Mapping[str, str]] = {"mirror": "URL of a Debian mirror"}
 
     def open(self, detail: str) -> Target:
-        return QemuTarget(core_of(detail))
+        return QemuTarget(self.guest, self.guest.core(detail))
 
     def status(self) -> Status:
-        return sysroot.status()
+        return sysroot.status(self.guest)
 
     def setup(self, detail: str, settings: Mapping[str, str], watch: Watch) -> None:
-        sysroot.setup(settings, watch)
+        sysroot.setup(self.guest, settings, watch)
 
     def remove(self, detail: str) -> None:
-        sysroot.remove()
+        sysroot.remove(self.guest)
 
 
-kind = QemuKind()
+def _kind(of: Guest) -> QemuKind:
+    class Kind(QemuKind):
+        guest, name, example = of, of.name, f"{of.name}:{of.cores[0].name}"
+        summary = f"emulated {of.title}: parity and instruction counts ({', '.join(core.name for core in of.cores)})"
+
+    return Kind()
+
+
+aarch64 = _kind(QEMU_AARCH64)
