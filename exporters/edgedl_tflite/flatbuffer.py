@@ -31,6 +31,8 @@ TYPE_NAMES: dict[int, str] = {
 }
 _VERSIONS = {schema.BuiltinOperator.BROADCAST_TO: 2}
 """operator -> the lowest version that engines have, where that is not 1"""
+_LAST_BYTE_CODE = 127
+"""PLACEHOLDER_FOR_GREATER_OP_CODES, which the schema asks for in the byte field where a code does not fit"""
 _OPERATORS: dict[int, str] = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
 }
@@ -77,9 +79,12 @@ def _outside(content: bytes, offset: int, size: int) -> Array:
 
 
 def serialize(model: Any) -> bytes:
-    """The bytes of a ModelT, constants aligned."""
+    """The bytes of a ModelT, constants aligned, and each operator's code in both of its fields, for readers of either."""
     for buffer in model.buffers:
         buffer.__class__ = _AlignedBuffer
+    for entry in model.operatorCodes:
+        entry.builtinCode = max(entry.builtinCode, entry.deprecatedBuiltinCode)
+        entry.deprecatedBuiltinCode = min(entry.builtinCode, _LAST_BYTE_CODE)
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
@@ -165,7 +170,7 @@ def _opcode_index(model: Any, code: int) -> int:
         if max(entry.builtinCode, entry.deprecatedBuiltinCode) == code:
             return index
     entry = schema.OperatorCodeT()
-    entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), _VERSIONS.get(code, 1)
+    entry.builtinCode, entry.version = code, _VERSIONS.get(code, 1)
     model.operatorCodes.append(entry)
     return len(model.operatorCodes) - 1
 

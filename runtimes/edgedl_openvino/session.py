@@ -12,6 +12,7 @@ from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor, Unavaila
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source, dequantize, option_value
 from edgedl.spec import Array, Feeds
 from edgedl_openvino.names import specs
+from edgedl_openvino.sixteen import keep_rounded_values
 
 _PRECISIONS = {"auto": "", "f32": "f32", "bf16": "bf16", "f16": "f16"}
 _CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
@@ -72,7 +73,9 @@ def _compiled(source: Artifact, threads: int | None, options: Options) -> Any:
         _check_capability(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         config["INFERENCE_PRECISION_HINT"] = precision
     try:
-        compiled = core.compile_model(core.read_model(str(source.path)), "CPU", config)
+        model = core.read_model(str(source.path))
+        keep_rounded_values(model)
+        compiled = core.compile_model(model, "CPU", config)
     except Exception as error:
         raise _refusal(source, str(error)) from error
     if precision and precision_of(compiled) != precision:
