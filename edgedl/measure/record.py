@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedl import strict_json
 from edgedl.errors import InvalidInput
+from edgedl.measure.agreement import SAME
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.plan import Plan
@@ -162,6 +163,7 @@ class Measured:
     starts: of the mode `cold`. profile: what its operators take. doubts: what could not be found, and why.
     rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
     target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
+    golden_rms: relative RMS of the engine's outputs to the golden outputs of the artifact, the worst of them.
     notes: sentences that belong to the figures. objection: why the model is nothing for the target, whose figures stand.
     quota: the share of its processors' time that the target allows.
     device_name: what a fleet file calls the target.
@@ -194,6 +196,7 @@ class Measured:
     machine: Environment | None = None
     figures: tuple[Figure, ...] = ()
     parity: HostParity | None = None
+    golden_rms: float | None = None
     notes: tuple[str, ...] = ()
     quota: float = 1.0
     objection: str | None = None
@@ -203,6 +206,11 @@ class Measured:
     def place(self) -> str:
         """Where it ran, as people call it; two subjects of one place were measured side by side."""
         return self.device_name or self.target
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the engine computes what the artifact was proven to compute, as far as that is known."""
+        return self.golden_rms is None or self.golden_rms <= SAME
 
     @property
     def peak_bytes(self) -> int | None:

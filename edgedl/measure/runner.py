@@ -15,6 +15,7 @@ import numpy as np
 
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable
 from edgedl.isolated import IsolatedSession
+from edgedl.measure.agreement import agreement
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.inputs import Inputs
@@ -81,6 +82,7 @@ class Runner:
         self.found(first_ns=int(first.ask("measure", runs=1, seconds=0)[1]["wall_ns"][0]))
         first.ask("measure", runs=max(1, self.plan.warmup_runs), seconds=0)
         self.found(memory=Memory(**first.ask("memory")[0]))
+        self.found(golden_rms=agreement(self.subject.source, first))
         self.burst(0, 1, self.plan.warmup_seconds)
 
     def round(self, position: int) -> None:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedl.measure import statistics
+from edgedl.measure.agreement import SAME
 from edgedl.measure.record import BenchmarkRecord, Measured
 from edgedl.measure.statistics import Estimate, Figures, Percentile, Samples
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
 MOST_NOISE = 0.10
 LEAST_BUSY = 0.85
-SAME = 0.01
-"""Relative RMS up to which two machines compute the same: engines differ by their kernels, int8 by up to two steps between versions."""
 PROCESS_SPREAD = 0.02
 """How far two processes that run one and the same file may stand apart, for where its code and data happen to lie
 (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!", ASPLOS 2009). Of 56 such pairs, of 4 to 9
@@ -179,6 +178,11 @@ def _warning(subject: Measured, summary: Summary | None) -> str:
         return f"{subject.label}: {subject.failure.message}"
     if subject.parity and not subject.parity.relative_rms <= SAME:
         return f"{subject.label} on {subject.target} computes something else than here: relative RMS error {subject.parity.relative_rms:.2g}"
+    if not subject.agrees:
+        return (
+            f"{subject.label} does not compute what the artifact was proven to: relative RMS {subject.golden_rms:.2g} to its golden outputs, "
+            f"expected at most {SAME:g}"
+        )
     if not summary:
         return ""
     busy = f"{subject.label}: the machine was too busy"

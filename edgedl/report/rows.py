@@ -57,8 +57,9 @@ class Row:
 
     @property
     def proven(self) -> bool | None:
-        """None where there is no evidence, as for the original itself."""
-        return self.evidence.passed if self.evidence else None
+        """In this engine; None where there is no evidence, as for the original itself."""
+        agrees = self.measured is None or self.measured.agrees
+        return self.evidence.passed and agrees if self.evidence else None
 
     @property
     def score(self) -> float | None:

@@ -8,10 +8,9 @@ from edgedl.artifact import Artifact
 from edgedl.errors import GateFailed
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import HostParity, InputChoice, Subject
-from edgedl.measure.summary import SAME
+from edgedl.measure.agreement import FAR, SAME, worst
 from edgedl.spec import Array, Feeds
 from edgedl.targets.target import Target
-from edgedl.verify.parity import relative_rms
 
 
 def host_parity(source: Artifact, feeds: Feeds, outputs: Feeds, runtime: str = "auto") -> HostParity:
@@ -39,11 +38,12 @@ def hold(target: Target, source: Artifact, runtime: str = "auto") -> HostParity:
 
 def compare(outputs: Feeds, expected: Feeds, engine: str) -> HostParity:
     """The worst output counts; a missing one, or one of another shape, is infinitely far away."""
-    if outputs.keys() != expected.keys() or any(outputs[n].shape != expected[n].shape for n in expected):
-        return HostParity(float(np.finfo(np.float32).max), float(np.finfo(np.float32).max), False, engine)
+    apart = worst(outputs, expected)
+    if apart == FAR:
+        return HostParity(FAR, FAR, False, engine)
     return HostParity(
         max(_max_abs(outputs[name], expected[name]) for name in expected),
-        max(relative_rms(outputs[name], expected[name]) for name in expected),
+        apart,
         all(_exact(outputs[name], expected[name]) for name in expected),
         engine,
     )

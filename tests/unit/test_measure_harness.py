@@ -8,13 +8,26 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgedl.artifact import Artifact
+from edgedl import tensorfile
+from edgedl.artifact import Artifact, golden_path
 from edgedl.cli.benchmark import command
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
-from edgedl.measure import BenchmarkRecord, Failure, InputChoice, Plan, Subject, journal, measure, runner, subjects_of
+from edgedl.measure import (
+    BenchmarkRecord,
+    Failure,
+    InputChoice,
+    Plan,
+    Subject,
+    journal,
+    measure,
+    runner,
+    subjects_of,
+    warnings,
+)  # fmt: skip
 from made_up_engine import fake_model
 
 PLAN = Plan(runs=12, seconds=0.0, rounds=6, warmup_runs=1, warmup_seconds=0.0, timeout=5.0)
@@ -57,6 +70,19 @@ def test_crash_hang_and_refusal_are_told_and_the_others_finish(engine: Path) -> 
     assert "no such operator: Foo" in said[2]
     assert said[3] == "fake 1.0 gave NaN in the output 'y'"
     assert [subject.source for subject in made.finished] == ["ok.onnx"]
+    assert BenchmarkRecord.from_json(made.to_json(), "x") == made
+
+
+@pytest.mark.parametrize(("factor", "agrees"), [(2, True), (3, False)])
+def test_an_engine_is_held_against_the_golden_outputs(engine: Path, factor: int, agrees: bool) -> None:
+    model = fake_model(engine, "a.onnx")
+    x = np.ones((3, 2), np.float32)
+    golden_path(model.path).write_bytes(tensorfile.encode({"input/x": x, "output/y": factor * x}))
+    made = _measure([model])
+    (subject,) = made.finished
+    assert subject.agrees is agrees
+    told = [sentence for sentence in warnings(made) if "does not compute what the artifact was proven to" in sentence]
+    assert len(told) == (not agrees)
     assert BenchmarkRecord.from_json(made.to_json(), "x") == made
 
 

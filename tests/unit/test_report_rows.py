@@ -35,6 +35,18 @@ def test_manifest_and_measurement_meet_by_content(tmp_path: Path) -> None:
     assert (second.name, second.measured, second.smaller) == ("net.onnx", None, 1.0)
 
 
+def test_an_engine_that_computes_something_else_is_not_recommended(tmp_path: Path) -> None:
+    one = artifact(tmp_path, "net.onnx", 4000)
+    assert one.manifest
+    far, near = (
+        measured("net.onnx", us, sha256=one.manifest.sha256, golden_rms=rms) for us, rms in ((10, 0.5), (50, 1e-6))
+    )
+    report = build([one], record(far, near))
+    assert [row.proven for row in report.rows] == [False, True]
+    assert report.choice.row is report.rows[1]
+    assert any("relative RMS 0.5 to its golden outputs" in warning for warning in report.warnings)
+
+
 def test_a_file_that_changed_since_it_was_measured_is_refused(tmp_path: Path) -> None:
     one = artifact(tmp_path, "net.onnx", 4000)
     with pytest.raises(InvalidInput, match=r"net\.onnx has changed since it was measured"):
