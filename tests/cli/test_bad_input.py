@@ -114,7 +114,6 @@ WITH_X = "--input x=1x4 -o out"
         (f"export raises.py:Net {WITH_X}", 2, "raises.py raised while it was imported: ValueError: boom ("),
         (f"export leaves.py:Net {WITH_X}", 2, "leaves.py raised while it was imported: SystemExit"),
         (f"export needs.py:Net {WITH_X}", 3, "needs the module 'no_such_module_x', which is not installed"),
-        (f"export timm:no_such_net_x {WITH_X}", 3, "timm"),
         ("export none.pt2 -o out", 2, "none.pt2"),
         ("export net.py:Net -o out", 2, "add --input x=1x3x64x64:float32"),
         ("export net.py:Net --input x=1x5 -o out", 2, "net.py:14 on its example inputs (x (1, 5) float32): mat1 and mat2"),
@@ -250,8 +249,9 @@ sys.meta_path.insert(0, Block())
         ("export zoo:digits -o out", ("onnxscript",), "'onnx' needs onnxscript, which is not installed: pip install 'edgedl[onnx]'"),
         ("export zoo:digits --to tflite -o out", ("litert_torch",), "pip install 'edgedl[tflite]'"),
         ("inspect digits.onnx", ("onnx",), "'onnx' needs onnx, "),
-        ("run digits.onnx", ("onnxruntime",), "pip install 'edgedl[ort]'"),
-        ("run hello.tflite --input ok.npy", ("ai_edge_litert", "tflite_runtime"), "pip install 'edgedl[litert]'"),
+        ("run digits.onnx", ("onnxruntime", "openvino"), "pip install 'edgedl[ort]'"),
+        ("export timm:resnet18 -o out", ("timm",), "timm:NAME needs timm, which is not installed: pip install --no-deps timm"),
+        ("run hello.tflite --input ok.npy", ("ai_edge_litert", "tflite_runtime", "openvino"), "pip install 'edgedl[litert]'"),
     ],
 )  # fmt: skip
 def test_a_missing_extra_is_named(command: Run, model: Path, words: str, blocked: tuple[str, ...], said: str) -> None:
@@ -266,3 +266,23 @@ def test_a_missing_extra_is_named(command: Run, model: Path, words: str, blocked
     assert said in done.stderr
     assert done.stdout == ""
     assert listing(model) == before
+
+
+TIMM = """
+def is_model(name): return name in list_models()
+def list_models(): return ["resnet18", "mobilenetv3_small_100"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("resnet19", "did you mean 'resnet18'?"), ("no_such_net_x", "unknown timm architecture")]
+)
+def test_an_architecture_that_an_installed_timm_does_not_have(command: Run, here: Path, name: str, said: str) -> None:
+    (here / "shim").mkdir()
+    (here / "shim" / "timm.py").write_text(TIMM)
+    done = command("export", f"timm:{name}", "-o", "out", cwd=here, PYTHONPATH=str(here / "shim"))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("edgedl: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (here / "out").exists()
