@@ -114,13 +114,21 @@ class QuantizationOptions:
         return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
 
     def check(self, what: str, carried_out: Collection[str], layers: Callable[[], Iterable[Layer]]) -> None:
-        """Unsupported for a field that is changed and not carried out by `what`; UnknownName for a layer that is not there."""
+        """Unsupported for a field that is changed and not carried out by `what`, and where every layer is kept in float.
+
+        UnknownName for a layer that is not there.
+        """
         if ignored := [name for name in self.changed() if name not in carried_out]:
             raise Unsupported(f"{what} has no {ignored[0]}: its options are {', '.join(carried_out) or 'none'}")
         if named := {*self.keep_float, *self.wide, *self.narrow}:
             known = [layer.name for layer in layers()]
             if missing := sorted(named.difference(known)):
                 raise UnknownName("layer", missing[0], known)
+            if set(self.keep_float) == set(known):
+                raise Unsupported(
+                    f"every layer stays in float (keep_float names all {len(known)}): nothing is left for {what}, "
+                    "and the float file is there already"
+                )
 
 
 DEFAULT_OPTIONS = QuantizationOptions()
