@@ -12,6 +12,7 @@ from torchao.quantization.pt2e import (
     MovingAveragePerChannelMinMaxObserver,
 )
 from torchao.quantization.pt2e.quantizer import (
+    FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
     QuantizationSpec,
     Quantizer,
@@ -54,6 +55,23 @@ Not the fused kernel: its symmetric scale is max / 127.5, while the conversion w
 what was trained by two steps and more."""
 
 
+def _fixed(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
+    return FixedQParamsQuantizationSpec(
+        dtype=torch.int8, scale=scale, zero_point=zero_point, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_affine
+    )
+
+
+BOUNDED = {
+    "aten.sigmoid.default": _fixed(1 / 256, -128), "aten.sigmoid_.default": _fixed(1 / 256, -128),
+    "aten.softmax.int": _fixed(1 / 256, -128), "aten._softmax.default": _fixed(1 / 256, -128),
+    "aten.tanh.default": _fixed(1 / 128, 0), "aten.tanh_.default": _fixed(1 / 128, 0),
+}  # fmt: skip
+"""Operators that write between fixed bounds: LiteRT's integer kernels take these scales and no others.
+
+https://ai.google.dev/edge/litert/models/quantization_spec, LOGISTIC, SOFTMAX and TANH.
+"""
+
+
 class Int8Quantizer(Quantizer):  # type: ignore[misc]
     """int8 activations with one scale each, int8 weights with a scale for each output channel; all else stays float."""
 
@@ -70,13 +88,18 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
 def _annotate(node: torch.fx.Node) -> None:
     kind = str(node.target)
     if kind in WEIGHTED:
-        _mark(node, {node.args[0]: ACTIVATION, node.args[1]: WEIGHT}, ACTIVATION)
+        _mark(node, {**_activations(node.args[0]), node.args[1]: WEIGHT}, ACTIVATION)
     elif kind in _COMBINING and (tensors := list(_float_inputs(node))):
-        _mark(node, dict.fromkeys(tensors, ACTIVATION), ACTIVATION)
+        _mark(node, _activations(*tensors), ACTIVATION)
     elif kind in _AVERAGING:
-        _mark(node, {node.args[0]: ACTIVATION}, ACTIVATION)
+        _mark(node, _activations(node.args[0]), ACTIVATION)
     elif kind in _MOVING and _is_quantized(node.args[0]):
-        _mark(node, {node.args[0]: ACTIVATION}, SharedQuantizationSpec((node.args[0], node)))
+        _mark(node, _activations(node.args[0]), SharedQuantizationSpec((node.args[0], node)))
+
+
+def _activations(*tensors: object) -> dict[object, object]:
+    """How each is rounded on its way in."""
+    return {tensor: BOUNDED.get(str(getattr(tensor, "target", "")), ACTIVATION) for tensor in tensors}
 
 
 def _mark(node: torch.fx.Node, inputs: dict[object, object], output: object) -> None:

@@ -51,7 +51,23 @@ class Cnn(nn.Module):
         return logits
 
 
-NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {"mlp": (Mlp, (12,)), "cnn": (Cnn, (3, 8, 8))}
+class Gated(nn.Module):
+    """What writes between fixed bounds, read by an integer product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values, self.gates, self.shares = nn.Linear(12, 16), nn.Linear(12, 16), nn.Linear(12, 16)
+        self.head = nn.Linear(16, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gated = torch.tanh(self.values(x)) * torch.sigmoid(self.gates(x))
+        logits: torch.Tensor = self.head(gated * torch.softmax(self.shares(x), -1))
+        return logits
+
+
+NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
+    "mlp": (Mlp, (12,)), "cnn": (Cnn, (3, 8, 8)), "gated": (Gated, (12,)),
+}  # fmt: skip
 
 
 def data(kind: str) -> np.ndarray:
