@@ -12,6 +12,7 @@ import torch
 
 from edgedl.errors import InvalidInput, InvalidReference
 from edgedl.exporter import Program
+from edgedl.silence import silent
 from edgedl.source_lines import user_line_of
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resize
 from edgedl.task import Predict, Task
@@ -121,7 +122,8 @@ def shared_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A copy that shares the parameters: the user's own module keeps its mode and its buffers."""
     tensors = (value for part in module.modules() for value in (*part._parameters.values(), *vars(part).values()))
     shared = {id(tensor): tensor for tensor in tensors if isinstance(tensor, torch.Tensor)}
-    return copy.deepcopy(module, shared)
+    with silent():  # a traced graph warns of torch's own trees
+        return copy.deepcopy(module, shared)
 
 
 def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple[str, ...]:

@@ -74,7 +74,8 @@ def fine_tune(task: Task, seed: int, progress: Progress) -> Trained:
         raise Unsupported(f"the fit of {task.name} returns another module than it was given: leave out --qat")
     _freeze(trained, task)
     fake = program_of(task, trained)
-    rounded = Traced(convert_pt2e(copy.deepcopy(trained.graph_module), fold_quantize=False))
+    with silent():
+        rounded = Traced(convert_pt2e(copy.deepcopy(trained.graph_module), fold_quantize=False))
     return Trained(fake, replace(program_of(task, rounded), quantized=True))
 
 
