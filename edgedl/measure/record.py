@@ -136,12 +136,14 @@ class HostParity:
     """The outputs on the target against those of the same file and inputs on this machine.
 
     max_abs, relative_rms: the worst output (see edgedl.verify.parity). exact: bit for bit. host_engine: name and version.
+    steps: the worst difference of the outputs that are integers in the file, in steps of their rounding; None without such.
     """
 
     max_abs: float
     relative_rms: float
     exact: bool
     host_engine: str
+    steps: float | None = None
 
 
 @dataclass(frozen=True)

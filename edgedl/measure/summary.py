@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedl.measure import statistics
-from edgedl.measure.agreement import SAME
-from edgedl.measure.record import BenchmarkRecord, Measured
+from edgedl.measure.agreement import MOST_STEPS, SAME
+from edgedl.measure.record import BenchmarkRecord, HostParity, Measured
 from edgedl.measure.statistics import Estimate, Figures, Percentile, Samples
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -173,11 +173,29 @@ def warnings(record: BenchmarkRecord) -> list[str]:
     return [*busy, *(f"{subject.label}: {doubt}" for subject in record.subjects for doubt in subject.doubts)]
 
 
+def same(parity: HostParity, engine: str | None) -> bool:
+    """Whether `engine`, on the target, computes what the host's does: to SAME, and across engines to MOST_STEPS of rounding."""
+    rounded = parity.steps is not None and parity.steps <= MOST_STEPS and engine != parity.host_engine
+    return parity.relative_rms <= SAME or rounded
+
+
+def error_told(parity: HostParity) -> str:
+    """`relative RMS error 0.03, 5 steps of the outputs' rounding`."""
+    return f"relative RMS error {parity.relative_rms:.2g}{steps_told(parity)}"
+
+
+def steps_told(parity: HostParity) -> str:
+    """`, 1 step of the outputs' rounding`; "" where the outputs are not rounded."""
+    if parity.steps is None:
+        return ""
+    return f", {parity.steps:g} step{'s' * (parity.steps != 1)} of the outputs' rounding"
+
+
 def _warning(subject: Measured, summary: Summary | None) -> str:
     if subject.failure:
         return f"{subject.label}: {subject.failure.message}"
-    if subject.parity and not subject.parity.relative_rms <= SAME:
-        return f"{subject.label} on {subject.target} computes something else than here: relative RMS error {subject.parity.relative_rms:.2g}"
+    if subject.parity and not same(subject.parity, subject.engine):
+        return f"{subject.label} on {subject.target} computes something else than here: {error_told(subject.parity)}"
     if not subject.agrees:
         return (
             f"{subject.label} does not compute what the artifact was proven to: relative RMS {subject.golden_rms:.2g} to its golden outputs, "

@@ -57,7 +57,12 @@ what was trained by two steps and more."""
 
 def _fixed(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
     return FixedQParamsQuantizationSpec(
-        dtype=torch.int8, scale=scale, zero_point=zero_point, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_affine
+        dtype=torch.int8,
+        scale=scale,
+        zero_point=zero_point,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
     )
 
 

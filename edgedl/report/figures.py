@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgedl.measure import BenchmarkRecord, Figure, HostParity, Measured
+from edgedl.measure.agreement import MOST_STEPS
+from edgedl.measure.summary import steps_told
 from edgedl.report import units
 from edgedl.report.columns import Column
 from edgedl.report.table import printable, render
@@ -60,6 +62,8 @@ def parity_told(parity: HostParity) -> str:
     if parity.exact:
         return f"bit-exact with {parity.host_engine} here"
     apart = f"max abs difference {parity.max_abs:.2g}, relative RMS {parity.relative_rms:.2g}"
+    if parity.steps is not None:
+        apart += f"{steps_told(parity)} (up to {MOST_STEPS} are usual between versions of an engine)"
     return f"not bit-exact with {parity.host_engine} here: {apart}"
 
 

@@ -88,6 +88,12 @@ class TfliteExporter:
 
         return workload(path)
 
+    def output_steps(self, path: Path) -> dict[str, float]:
+        """How finely it rounds each quantized output (see edgedl_tflite.steps)."""
+        from edgedl_tflite.steps import output_steps
+
+        return output_steps(path)
+
     def intermediates(self, path: Path, feeds: Feeds) -> Iterator[tuple[str, Array]]:
         from edgedl_tflite.intermediates import intermediates
 

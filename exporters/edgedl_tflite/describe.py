@@ -151,11 +151,19 @@ def _spec(tensor: Any, name: str) -> TensorSpec:
 
 
 def _quantization(tensor: Any) -> Quantization | None:
+    scale = scale_of(tensor)
+    if scale is None:
+        return None
+    zero_points = tensor.quantization.zeroPoint
+    return Quantization(scale, int(zero_points[0]) if zero_points is not None and len(zero_points) else 0)
+
+
+def scale_of(tensor: Any) -> float | None:
+    """The one scale of a quantized tensor; None where there is none, or one for each channel."""
     found = tensor.quantization
     if found is None or found.scale is None or len(found.scale) != 1:
         return None
-    zero_point = found.zeroPoint[0] if found.zeroPoint is not None and len(found.zeroPoint) else 0
-    return Quantization(float(found.scale[0]), int(zero_point))
+    return float(found.scale[0])
 
 
 def _operators(model: Any) -> Iterator[tuple[Any, Any]]:

@@ -14,6 +14,7 @@ from edgedl.errors import EngineFailed, InvalidArtifact, Unavailable
 _IDENTIFIER = b"TFL3"
 _CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(?:\s|$)")
 _NEWER = re.compile(r"builtin opcode '(\w+)' version '(\d+)'")
+_UNPREPARED = re.compile(r"(?:\S+\.(?:cc|h):\d+ )?(.*?)\.?Node number (\d+) \((\w+)\) failed to prepare", re.DOTALL)
 _FLEX = re.compile(rb"Flex[A-Z]\w+")
 
 
@@ -48,7 +49,7 @@ def open_interpreter(path: Path, threads: int | None, kernels: str = "AUTO") -> 
     except Exception as error:
         if "latbuffer" in str(error):
             raise InvalidArtifact(f"{path} is a truncated or damaged TFLite model: export it again") from error
-        raise EngineFailed(_refusal(path, str(error))) from error
+        raise EngineFailed(refusal(engine_version(engine_module()), path, str(error))) from error
     return interpreter
 
 
@@ -62,8 +63,9 @@ def _check_identifier(path: Path) -> None:
         raise InvalidArtifact(f"{path} is not a TFLite model (no {_IDENTIFIER.decode()} identifier): export it again")
 
 
-def _refusal(path: Path, said: str) -> str:
-    name = engine_version(engine_module())
+def refusal(name: str, path: Path, said: str) -> str:
+    """Why the engine `name` cannot load a file, in one sentence, from what it said."""
+    other = "take a newer engine where this processor has one (ai-edge-litert), or choose another scheme"
     if custom := _CUSTOM.search(said):
         return f"{name} cannot load {path}: it has no custom operator {custom[1]}; convert the model without it"
     if "Select TensorFlow op" in said:
@@ -71,5 +73,8 @@ def _refusal(path: Path, said: str) -> str:
         return f"{name} cannot load {path}: it needs TensorFlow's own operators ({', '.join(flex)}); convert it without them"
     if newer := _NEWER.search(said):
         needs = f"it needs version {newer[2]} of {newer[1]}, which this engine does not have"
-        return f"{name} cannot load {path}: {needs}; install a newer ai-edge-litert, or choose another scheme"
+        return f"{name} cannot load {path}: {needs}; {other}"
+    if node := _UNPREPARED.search(said):
+        reason = " ".join(node[1].split())
+        return f"{name} cannot load {path}: it refuses node {node[2]}, {node[3]} ({reason}); {other}"
     return f"{name} cannot load {path}: {(said.strip() or 'no reason given').splitlines()[0]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact, InvalidTen
 from edgedl.runtime import accept
 from edgedl.spec import TensorSpec
 from edgedl_litert import runtime
+from edgedl_litert.engine import refusal
 from edgedl_litert.session import _check
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.check import read_checked
@@ -198,6 +200,24 @@ def test_an_operator_newer_than_the_engine_is_named(tmp_path):
     path.write_bytes(flatbuffer.serialize(model))
     with pytest.raises(EngineFailed, match="version 99 of FULLY_CONNECTED"):
         load(path)
+
+
+SAID = {
+    "/tensorflow/tensorflow/lite/kernels/elementwise.cc:105 Type INT16 is unsupported by op Rsqrt.Node number 41 (RSQRT) "
+    "failed to prepare.": "it refuses node 41, RSQRT (Type INT16 is unsupported by op Rsqrt)",
+    "external/kernels/dequantize.cc:61 a || \n b was not true.Node number 16 (DEQUANTIZE) failed to prepare.Failed to apply "
+    "the default TensorFlow Lite delegate indexed at 0.": "it refuses node 16, DEQUANTIZE (a || b was not true)",
+    "Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'.": "it needs version 12 of FULLY_CONNECTED, which this",
+}  # fmt: skip
+"""what tflite-runtime 2.14 says of w8a16, w4 and w8a8-dynamic -> the sentence"""
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_an_older_engine_lacks_is_one_sentence(said):
+    told = refusal("tflite-runtime 2.14.0", Path("net.tflite"), said)
+    assert told.startswith(f"tflite-runtime 2.14.0 cannot load net.tflite: {SAID[said]}")
+    assert told.endswith("take a newer engine where this processor has one (ai-edge-litert), or choose another scheme")
+    assert "\n" not in told
 
 
 def test_axes_of_one_name_have_one_length():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from edgedl import counting
 from edgedl.errors import EngineFailed, InvalidInput, UnknownName
 from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.counts import Counts, is_engine, least, read, regions
-from edgedl.targets.qemu.guests import QEMU_AARCH64
+from edgedl.targets.qemu.guests import QEMU_AARCH64, QEMU_ARMHF
 
 SOURCE = Path(sysroot.__file__).with_name("count.c")
 MAPS = """\
@@ -146,16 +147,30 @@ size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *t) {{ return 0; }}
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *t) {{ return 0; }}
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *t, size_t i) {{ return 0; }}
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *i) {{ return 0; }}
+char *qemu_plugin_insn_disas(const struct qemu_plugin_insn *i) {{ return 0; }}
 int main(void) {{
-  unsigned word;
-  while (scanf("%x", &word) == 1) {{
+  char line[80];
+  while (fgets(line, sizeof line, stdin)) {{
     uint64_t c[CLASSES] = {{0}};
-    classify(word, c);
+    classify({parsed}, c);
     for (int i = 0; i < CLASSES; i++) printf("%d", (int)c[i]);
     puts("");
   }}
 }}
 """
+NAMES = {
+    "add r0, r1, r2": "", "mul r0, r1, r2": "", "bl #0x10": "", "pld [r0]": "", "strexb r0, r1, [r2]": "loads_stores",
+    "ldr r4, [sp, #0x3c]": "loads_stores", "ldrne r0, [r1]": "loads_stores", "ldm r0!, {r1, r2}": "loads_stores",
+    "strd r0, r1, [sp]": "loads_stores", "push {r4, lr}": "loads_stores", "pop.w {r4, pc}": "loads_stores",
+    "vldr s7, [r4]": "loads_stores", "vld1.8 {d0}, [r0]!": "loads_stores", "vstmia r0!, {d0}": "loads_stores",
+    "vpush {d8}": "loads_stores", "vadd.i32 q0, q1, q2": "simd", "vmul.f32 q0, q1, q2": "simd", "vmrs r0, fpscr": "simd",
+    "vmull.p8 q0, d0, d1": "simd", "vmov r0, s0": "simd", "vmla.f32 q0, q1, d2[0]": "float_multiply_add",
+    "vfma.f32 s7, s0, s8": "float_multiply_add", "vmlsne.f64 d0, d1, d2": "float_multiply_add",
+    "vnmls.f64 d0, d1, d2": "float_multiply_add", "vmlal.s16 q8, d0, d2": "int_multiply", "vmull.s8 q0, d0, d1": "int_multiply",
+    "vmul.i32 q0, q1, q2": "int_multiply", "vqrdmulh.s32 q0, q1, q2": "int_multiply", "vmla.i16 q0, q1, q2": "int_multiply",
+    "vsdot.s8 q0, q1, q2": "dot_product",
+}  # fmt: skip
+"""32-bit ARM as QEMU's disassembler writes it -> the class it belongs to"""
 CLASSES = ("loads_stores", "simd", "dot_product", "int_multiply", "float_multiply_add")
 
 
@@ -164,21 +179,37 @@ def expected(kind: str) -> str:
     return "".join("1" if name == kind or (inside and name == "simd") else "0" for name in CLASSES)
 
 
+def classed(folder: Path, lines: Iterable[str], parsed: str, *options: str) -> list[str]:
+    """What the counter makes of each line. parsed: the C expression that `classify` is given."""
+    (folder / "harness.c").write_text(HARNESS.format(source=SOURCE, parsed=parsed))
+    subprocess.run(["cc", "-w", *options, "-o", "harness", "harness.c"], cwd=folder, check=True)
+    done = subprocess.run([folder / "harness"], input="\n".join(lines), capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-def test_the_words_of_the_instruction_set_are_classed(tmp_path: Path) -> None:
-    (tmp_path / "harness.c").write_text(HARNESS.format(source=SOURCE))
-    subprocess.run(["cc", "-w", "-o", "harness", "harness.c"], cwd=tmp_path, check=True)
-    words = "\n".join(f"{word:x}" for word, _ in WORDS.values())
-    done = subprocess.run([tmp_path / "harness"], input=words, capture_output=True, text=True, check=True)
-    assert dict(zip(WORDS, done.stdout.split(), strict=True)) == {
-        name: expected(kind) for name, (_, kind) in WORDS.items()
-    }
+def test_the_words_of_the_64_bit_instruction_set_are_classed(tmp_path: Path) -> None:
+    found = classed(tmp_path, [f"{word:x}" for word, _ in WORDS.values()], "strtoul(line, 0, 16)")
+    assert dict(zip(WORDS, found, strict=True)) == {name: expected(kind) for name, (_, kind) in WORDS.items()}
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_the_names_of_the_32_bit_instruction_set_are_classed(tmp_path: Path) -> None:
+    found = classed(tmp_path, NAMES, "line", "-DARM")
+    assert dict(zip(NAMES, found, strict=True)) == {name: expected(kind) for name, kind in NAMES.items()}
 
 
 def test_cores_are_told_apart_by_their_dot_product() -> None:
     assert {core.name for core in QEMU_AARCH64.cores if core.dot_product} == {"cortex-a76"}
     assert "has no dot product instructions" in QEMU_AARCH64.core("cortex-a53").kernels()
     assert QEMU_AARCH64.core("").name == "cortex-a76"
+
+
+def test_cores_are_told_apart_by_their_fused_multiply_add() -> None:
+    assert {core.name for core in QEMU_ARMHF.cores if not core.fused_multiply} == {"cortex-a8", "cortex-a9"}
+    assert all(core.fused_multiply for core in QEMU_AARCH64.cores)
+    assert "CPU architecture\t: 7\n" in QEMU_ARMHF.core("cortex-a7").cpuinfo()
+    assert QEMU_ARMHF.core("").name == "cortex-a7"
 
 
 def test_cpuinfo_names_the_core() -> None:

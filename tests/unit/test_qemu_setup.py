@@ -16,11 +16,11 @@ from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, Unavailable, Unsupported
 from edgedl.measure import InputChoice, Plan, Subject
 from edgedl.reference import TaskReference
-from edgedl.targets import find, kind_of, runner
+from edgedl.targets import find, kind_of, listed, runner
 from edgedl.targets.qemu import downloads as downloading
 from edgedl.targets.qemu import sysroot, target
 from edgedl.targets.qemu.downloads import Downloads, packages, run, wheels
-from edgedl.targets.qemu.guests import QEMU_AARCH64
+from edgedl.targets.qemu.guests import QEMU_AARCH64, QEMU_ARMHF, Guest
 from edgedl.targets.target import Status
 
 SUM = Artifact(Path(str(files("edgedl") / "models" / "sum.onnx")))
@@ -40,7 +40,7 @@ class Shop:
 
     def run(self, command: Sequence[str], folder: Path, otherwise: str) -> str:
         if "pip" in command:
-            return self.wheel(command[-1], Path(command[-2]), otherwise)
+            return self.wheel(command, otherwise)
         for name in command[command.index("download") + 1 :] if "download" in command else ():
             self.package(name, folder, otherwise)
         return ""
@@ -52,12 +52,14 @@ class Shop:
         package, _, architecture = name.partition(":")
         (folder / f"{package}_1.0_{architecture}.deb").write_text(name)
 
-    def wheel(self, requirement: str, folder: Path, otherwise: str) -> str:
+    def wheel(self, command: Sequence[str], otherwise: str) -> str:
+        requirement, folder = command[-1], Path(command[-2])
         self.asked.append(requirement)
         if requirement == self.sold_out:
             raise Unavailable(f"{otherwise}: cut off")
         name, _, version = requirement.partition("==")
-        path = folder / f"{name.replace('-', '_')}-{version or '2.0'}-cp311-cp311-manylinux_2_28_aarch64.whl"
+        machine = next(word for word in command if "manylinux" in word).split("_", 3)[-1]
+        path = folder / f"{name.replace('-', '_')}-{version or '2.0'}-cp311-cp311-manylinux_2_28_{machine}.whl"
         path.write_text(requirement)
         return ""
 
@@ -278,6 +280,46 @@ def test_a_guest_that_dies_is_the_subject_s_failure(guest: None, monkeypatch: py
     assert "ended with exit code 4: qemu: fatal" in record.subjects[0].failure.message
     with pytest.raises(EngineFailed, match="exit code 4"):
         find("qemu-aarch64").session(SUM)
+
+
+def test_a_format_without_an_engine_there_is_refused(possible: Path) -> None:
+    with pytest.raises(Unsupported, match=r"there is no engine for onnx files, give a \.tflite file"):
+        find("qemu-armhf").session(SUM)
+
+
+@pytest.mark.parametrize(
+    ("core", "ends"), [("cortex-a9", "compiled for this core"), ("cortex-a7", "an instruction that cortex-a7 lacks")]
+)
+def test_an_instruction_that_the_core_lacks_is_told(core: str, ends: str, tmp_path: Path) -> None:
+    place = target.GuestPlace(QEMU_ARMHF, QEMU_ARMHF.core(core), tmp_path)
+    said = str(place.failure(-4, "qemu: uncaught target signal 4 (Illegal instruction) - core dumped"))
+    assert said.startswith(f"qemu-armhf:{core}: the engine's build executes an instruction that {core} lacks")
+    assert said.endswith(ends)
+    assert place.failure(1, "") is None
+
+
+def test_what_debian_s_packages_link_and_install_is_in_place(tmp_path: Path) -> None:
+    place = sysroot.Sysroot(tmp_path, QEMU_ARMHF)
+    libraries = place.ready / "root/usr/lib/arm-linux-gnueabihf"
+    for name in ("blas", "lapack"):
+        (libraries / name).mkdir(parents=True)
+        (libraries / name / f"lib{name}.so.3").write_text(name)
+    (place.ready / "root/usr/lib/python3/dist-packages/numpy").mkdir(parents=True)
+    sysroot.settle(place)
+    assert (libraries / "libblas.so.3").read_text() == "blas"
+    assert (libraries / "liblapack.so.3").read_text() == "lapack"
+    assert (place.packages / "numpy").is_dir()
+
+
+@pytest.mark.parametrize("guest", [QEMU_AARCH64, QEMU_ARMHF], ids=lambda guest: guest.name)
+def test_each_system_is_set_up_from_its_own_packages(guest: Guest, possible: Path, shop: Shop) -> None:
+    kind_of(guest.name)[0].setup("", {}, quiet)
+    assert {f"{name}:{guest.debian}" for name in guest.packages} <= set(shop.asked)
+    assert [name for name in sysroot.wanted_wheels(guest) if name not in shop.asked] == []
+    assert kind_of(guest.name)[0].status() == Status("ready")
+    assert {status.name for status in listed() if status.status.state == "ready"} & {"qemu-aarch64", "qemu-armhf"} == {
+        guest.name
+    }
 
 
 # ---- what a device is given ----

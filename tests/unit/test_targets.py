@@ -16,7 +16,8 @@ from edgedl.artifact import Artifact
 from edgedl.errors import GateFailed, InvalidInput, Unavailable, UnknownName, Unsupported
 from edgedl.measure import BenchmarkRecord, FeedsOf, Figure, HostParity, Measured, Plan, Subject, describe, warnings
 from edgedl.measure.environment import environment
-from edgedl.report.figures import figure_sentences, figure_told, figures_table
+from edgedl.measure.summary import error_told, same
+from edgedl.report.figures import figure_sentences, figure_told, figures_table, parity_told
 from edgedl.targets import Status, Target, TargetKind, find, hold, host_parity, kind_of, listed
 from edgedl.targets.conformance import Broken, check, check_kind, check_record
 from edgedl.targets.parity import compare
@@ -185,8 +186,7 @@ def test_hold_passes_what_computes_the_same(sum_onnx: Artifact) -> None:
 
 
 def test_hold_refuses_what_computes_something_else(sum_onnx: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    apart = HostParity(1.0, 0.5, False, "engine 1")
-    monkeypatch.setattr("edgedl.targets.parity.host_parity", lambda *_: apart)
+    monkeypatch.setattr("edgedl.targets.parity.host_parity", lambda *_: apart(None))
     with pytest.raises(GateFailed, match="on local computes something else than here"):
         hold(find("local"), sum_onnx)
 
@@ -205,10 +205,38 @@ def test_fewer_instructions_are_told_against_the_first_of_the_format(sum_onnx: A
 
 
 def test_a_target_that_computes_something_else_is_a_warning(sum_onnx: Artifact) -> None:
-    apart, figures = HostParity(1.0, 0.5, False, "engine 1"), (Figure("instructions", 1.0, "", "counted"),)
-    odd = replace(describe(Subject("sum", sum_onnx)), target="t", figures=figures, parity=apart)
+    figures = (Figure("instructions", 1.0, "", "counted"),)
+    odd = replace(describe(Subject("sum", sum_onnx)), target="t", figures=figures, parity=apart(None))
     (sentence,) = warnings(BenchmarkRecord((odd,), Plan(), environment()))
-    assert sentence == "sum on t computes something else than here: relative RMS error 0.5"
+    assert sentence == "sum on t computes something else than here: relative RMS error 0.03"
+
+
+def apart(steps: float | None, relative_rms: float = 0.03) -> HostParity:
+    return HostParity(1.0, relative_rms, False, "engine 1", steps)
+
+
+@pytest.mark.parametrize(
+    ("parity", "engine", "expected"),
+    [
+        (apart(None, 0.009), "engine 1", True), (apart(None), "engine 2", False), (apart(2), "engine 2", True),
+        (apart(2), "engine 1", False), (apart(3), "engine 2", False), (apart(float("nan"), float("nan")), "engine 2", False),
+    ],
+)  # fmt: skip
+def test_another_engine_version_may_round_two_steps_apart(parity: HostParity, engine: str, expected: bool) -> None:
+    assert same(parity, engine) is expected
+
+
+def test_the_difference_is_told_in_steps() -> None:
+    assert error_told(apart(1)) == "relative RMS error 0.03, 1 step of the outputs' rounding"
+    assert "3 steps of the outputs' rounding (up to 2 are usual between versions" in parity_told(apart(3))
+    assert "steps" not in parity_told(apart(None))
+
+
+def test_steps_are_counted_where_every_output_is_rounded() -> None:
+    a, b = np.array([1.0, 2.0], np.float32), np.array([1.0, 2.5], np.float32)
+    assert compare({"a": b}, {"a": a}, "engine 1", {"a": 0.25}).steps == 2
+    assert compare({"a": b, "f": a}, {"a": a, "f": a}, "engine 1", {"a": 0.25}).steps is None
+    assert compare({"a": b * np.float32("nan")}, {"a": a}, "engine 1", {"a": 0.25}).steps != 0
 
 
 def test_parity_of_a_missing_output_is_none() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tflite_models import exported, module, quantized, reference, sample
+from tflite_models import exported, load, module, quantized, reference, sample
 
 from edgedl.errors import EdgedlError, InvalidArtifact, InvalidTensor
 from edgedl.exporter import Description
@@ -48,6 +48,15 @@ def test_quantized_counts():
     assert after.macs == before.macs
     assert after.parameters == before.parameters
     assert after.operators["QUANTIZE"] == after.operators["DEQUANTIZE"] == 1
+
+
+def test_the_steps_of_rounded_outputs_are_told():
+    path = quantized("cnn", "w8a8")
+    ((name, step),) = exporter.output_steps(path).items()
+    values = load(path).run({"x": sample("cnn", 2)})[name] / step
+    assert np.allclose(values, np.rint(values), atol=1e-3)
+    assert len(np.unique(np.rint(values))) > 2
+    assert exporter.output_steps(exported("cnn")) == {}
 
 
 def test_intermediates_are_the_layers_values_in_order():

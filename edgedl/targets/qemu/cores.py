@@ -50,3 +50,17 @@ AARCH64 = (
     Core("cortex-a72", "0xd08", _V8_0, "Raspberry Pi 4 and AWS Graviton 1"),
     Core("cortex-a76", "0xd0b", _V8_2, "Raspberry Pi 5 and phones since 2018"),
 )
+_V7 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpd32"
+_VFPV4 = f"{_V7} vfpv4 idiva idivt"
+ARM = (
+    Core("cortex-a7", "0xc07", f"{_VFPV4} lpae evtstrm", "Raspberry Pi 2, i.MX 6ULL and STM32MP1", 7),
+    Core("cortex-a8", "0xc08", f"{_V7} thumbee", "BeagleBone Black", 7),
+    Core("cortex-a9", "0xc09", _V7, "i.MX 6, Zynq-7000 and Cyclone V", 7),
+    Core("cortex-a15", "0xc0f", f"{_VFPV4} lpae evtstrm", "Jetson TK1 and Odroid XU4", 7),
+)
+"""QEMU's 32-bit user mode has no ARMv8 core: a Cortex-A53 under a 32-bit system is nearest to cortex-a7"""
+FUSED = (
+    "it is compiled for VFPv4, whose fused multiply-add float kernels use; int8 files may run, a float one needs an engine "
+    "that is compiled for this core"
+)
+"""seen with tflite-runtime 2.14.0: the attributes of its library say VFPv4, and vfma.f32 ends a float file on Cortex-A8 and A9"""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgedl.errors import InvalidInput, UnknownName
-from edgedl.targets.qemu.cores import AARCH64, Core
+from edgedl.targets.qemu.cores import AARCH64, ARM, Core
 
 PYTHON = "3.11"
 """of Debian bookworm; the engines have wheels for it"""
@@ -23,8 +23,8 @@ class Guest:
     name: as in `--target`. title: for people. debian: the architecture as Debian calls it. machine: as wheels do.
     emulator: QEMU's program. cores: the default is called `default`. packages: Debian's. wheels: requirements that pip
     downloads. engines: wheels in the version that is installed here -> the version where none is. modules: what
-    must be importable. formats: of the model files that its engines run. links: in its library folder, what Debian's packages
-    make when they are installed. macros: for the C compiler, to build the instruction counter.
+    must be importable. formats: of the model files that its engines run. links: below its root, what Debian's packages make when
+    they are installed. macros: for the C compiler, to build the instruction counter.
     """
 
     name: str
@@ -60,3 +60,12 @@ QEMU_AARCH64 = Guest(
     modules=("numpy", "onnxruntime", "ai_edge_litert.interpreter"),
 )  # fmt: skip
 """The engines are of the version that is installed here, where it is: that makes int8 comparable."""
+_ARM_LIBRARIES = "usr/lib/arm-linux-gnueabihf"
+QEMU_ARMHF = Guest(
+    name="qemu-armhf", title="32-bit ARM", debian="armhf", machine="armv7l", emulator="qemu-arm",
+    cores=ARM, default="cortex-a7", packages=(*_PYTHON, "python3-numpy", "libblas3", "liblapack3", "libgfortran5"),
+    wheels=("tflite-runtime==2.14.0",), engines={}, formats=frozenset({"tflite"}),
+    modules=("numpy", "tflite_runtime.interpreter"),
+    links={f"{_ARM_LIBRARIES}/lib{name}.so.3": f"{name}/lib{name}.so.3" for name in ("blas", "lapack")}, macros=("ARM",),
+)  # fmt: skip
+"""tflite-runtime alone has armv7l wheels, the last of them 2.14.0, and takes numpy 1, which Debian has."""

@@ -140,6 +140,7 @@ def build(place: Sysroot, debs: list[Path], whl: list[Path], watch: Watch) -> No
     place.ready.mkdir()
     for deb in debs:
         _unpack(deb, place)
+    settle(place)
     for wheel in whl:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(place.packages)
@@ -164,6 +165,15 @@ def _unpack(deb: Path, place: Sysroot) -> None:
             program.unlink()
 
 
+def settle(place: Sysroot) -> None:
+    """What Debian's packages do when they are installed: link libraries, and have their Python modules found."""
+    for name, file in place.guest.links.items():
+        (place.ready / "root" / name).symlink_to(file)
+    modules = place.ready / "root/usr/lib/python3/dist-packages"
+    if modules.is_dir():
+        modules.rename(place.packages)
+
+
 def _prefix(place: Sysroot, core: Core) -> None:
     prefix = place.prefix(core)
     (prefix / "proc").mkdir(parents=True)
@@ -175,7 +185,7 @@ def _prefix(place: Sysroot, core: Core) -> None:
 def compile_plugin(target: Path, macros: Sequence[str] = ()) -> None:
     """count.c with this machine's C compiler. macros: as `NAME`, defined for it."""
     source = Path(__file__).with_name("count.c")
-    words = ["cc", "-O2", "-fPIC", "-shared", *(f"-D{macro}" for macro in macros), "-o", str(target), str(source)]
+    words = ["cc", "-O2", "-fPIC", "-shared", *(f"-D{name}" for name in macros), "-o", str(target), str(source)]
     run(words, target.parent, "cannot compile the instruction counter (apt-get install gcc libc6-dev)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgedl.artifact import Artifact
-from edgedl.errors import EdgedlError, Unavailable, Unsupported
+from edgedl.errors import EdgedlError, EngineFailed, Unavailable, Unsupported
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import BenchmarkRecord, FeedsOf, Figure, Measured, Plan, Subject, describe
 from edgedl.measure.environment import environment, finish
@@ -22,9 +23,9 @@ from edgedl.targets import runner
 from edgedl.targets.parity import host_parity
 from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.command import guest_command
-from edgedl.targets.qemu.cores import Core
+from edgedl.targets.qemu.cores import FUSED, Core
 from edgedl.targets.qemu.counts import TITLES, least, read
-from edgedl.targets.qemu.guests import QEMU_AARCH64, Guest
+from edgedl.targets.qemu.guests import QEMU_AARCH64, QEMU_ARMHF, Guest
 from edgedl.targets.target import Status, Target, TargetKind, Watch
 
 RUNS = 3
@@ -44,6 +45,11 @@ class GuestPlace:
             raise Unsupported(
                 f"{source.text} runs in PyTorch, which {self.name} has not: give an .onnx or .tflite file"
             )
+        if source.format not in self.guest.formats:
+            runs = " and ".join(f".{name}" for name in sorted(self.guest.formats))
+            raise Unsupported(
+                f"{source.path} cannot run on {self.name}: there is no engine for {source.format} files, give a {runs} file"
+            )
         place = sysroot.sysroot(self.guest)
         if not place.contents():
             raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {self.guest.name}")
@@ -52,7 +58,11 @@ class GuestPlace:
         yield Launch(command, str(source.path.absolute()))
 
     def failure(self, code: int, said: str) -> EdgedlError | None:
-        return None
+        """An instruction that the core has not is the one thing that an emulator finds and no other machine."""
+        if code != -signal.SIGILL:
+            return None
+        why = "" if self.core.fused_multiply else f": {FUSED}"
+        return EngineFailed(f"{self.name}: the engine's build executes an instruction that {self.core.name} lacks{why}")
 
 
 class QemuTarget(Target):
@@ -156,3 +166,4 @@ def _kind(of: Guest) -> QemuKind:
 
 
 aarch64 = _kind(QEMU_AARCH64)
+armhf = _kind(QEMU_ARMHF)

@@ -1,0 +1,82 @@
+"""The emulated 32-bit ARM for real: its set-up, what tflite-runtime computes there, and what it does not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Run
+from edgedl.targets.conformance import check
+from edgedl.targets.qemu import sysroot
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("armhf"),
+    pytest.mark.skipif(bool(sysroot.impossible()), reason=sysroot.impossible() or "it is possible"),
+]
+FILES = ("digits.tflite", "digits.w8a8.tflite", "digits.w8a8-dynamic.tflite")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, digits_weights: Path, command: Run) -> Path:
+    """The digits CNN in float, int8 and dynamic int8, and a set-up in a folder of its own."""
+    folder = tmp_path_factory.mktemp("armhf")
+    weights = ("--weights", str(digits_weights), "--to", "tflite", "-o", ".", "--force")
+    for words in (("export",), ("quantize", "--scheme", "w8a8"), ("quantize", "--scheme", "w8a8-dynamic")):
+        done = command(words[0], "zoo:digits", *words[1:], *weights, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    done = command("target", "setup", "qemu-armhf", cwd=folder, EDGEDL_TARGETS=str(folder / "targets"))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def benchmark(command: Run, folder: Path, core: str, *names: str) -> dict[str, dict[str, Any]]:
+    """Source -> subject."""
+    words = ("benchmark", *names, "--target", f"qemu-armhf:{core}", "--json")
+    done = command(*words, cwd=folder, EDGEDL_TARGETS=str(folder / "targets"))
+    return {subject["source"]: subject for subject in json.loads(done.stdout)["subjects"]}
+
+
+def counts(subject: dict[str, Any]) -> dict[str, float]:
+    return {figure["name"]: figure["value"] for figure in subject["figures"]}
+
+
+def test_float_and_int8_run_on_cortex_a7(models: Path, command: Run) -> None:
+    found = benchmark(command, models, "cortex-a7", *FILES)
+    wide, narrow, dynamic = (found[name] for name in FILES)
+    assert wide["engine"] == "tflite-runtime 2.14.0"
+    assert wide["parity"]["max_abs"] < 1e-5
+    assert narrow["parity"]["steps"] <= 2
+    assert counts(wide)["float multiply-add"] > 400_000
+    assert counts(narrow)["int multiply"] > 200_000
+    assert 1.4 * counts(narrow)["instructions"] < counts(wide)["instructions"]
+    assert "needs version 12 of FULLY_CONNECTED" in dynamic["failure"]["message"]
+
+
+def test_cortex_a9_runs_int8_and_says_why_it_runs_no_float(models: Path, command: Run) -> None:
+    found = benchmark(command, models, "cortex-a9", *FILES[:2])
+    assert "executes an instruction that cortex-a9 lacks" in found["digits.tflite"]["failure"]["message"]
+    assert counts(found["digits.w8a8.tflite"])["int multiply"] > 200_000
+    assert not list(models.glob("*.core"))
+
+
+def test_counts_are_the_same_from_run_to_run_and_on_every_core(models: Path, command: Run) -> None:
+    cores = ("cortex-a7", "cortex-a7", "cortex-a15", "cortex-a8")
+    first, *others = (counts(benchmark(command, models, core, FILES[1])[FILES[1]]) for core in cores)
+    assert others == [first] * 3
+
+
+def test_it_keeps_the_promises_of_a_target(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEDL_TARGETS", str(models / "targets"))
+    check("qemu-armhf", "qemu-armhf:cortex-a7")
+
+
+def test_verify_holds_it_against_the_original_and_this_machine(models: Path, command: Run) -> None:
+    words = ("verify", "digits.w8a8.tflite", "--target", "qemu-armhf")
+    done = command(*words, cwd=models, EDGEDL_TARGETS=str(models / "targets"))
+    assert done.returncode == 0, done.stderr
+    assert "in tflite-runtime 2.14.0 on qemu-armhf agrees with torch" in done.stdout
+    assert "of the outputs' rounding (up to 2 are usual between versions of an engine)" in done.stdout
