@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 PACKAGES = (
-    "edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "tflite-runtime", "tflite-micro", "openvino", "torch",
+    "edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "tflite-runtime", "tflite-micro", "openvino", "ncnn", "pnnx", "torch",
 )  # fmt: skip
 """distributions whose versions are recorded"""
 FLAGS = (
