@@ -34,7 +34,9 @@ class Network:
 
     def _output(self, extractor: Any, name: str) -> Array:
         if name not in self.outputs:
-            raise EngineFailed(f"{self.source} is not for ncnn: pnnx loses its output number {name.removeprefix('out')}")
+            raise EngineFailed(
+                f"{self.source} is not for ncnn: pnnx loses its output number {name.removeprefix('out')}"
+            )
         code, found = extractor.extract(name)
         if code:
             raise EngineFailed(f"{self.source} is not for ncnn, which gives the code {code} in place of an output")

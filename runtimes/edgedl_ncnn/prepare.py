@@ -27,7 +27,9 @@ def _plain_embeddings(model: onnx.ModelProto) -> None:
 
 
 def _pooled_means(model: onnx.ModelProto) -> None:
-    """The mean over axis 1 of [batch, time, features]: where an LSTM or an attention went before, pnnx takes that axis for the batch and drops the mean."""
+    """The mean over axis 1 of [batch, time, features]: after an LSTM or an attention pnnx takes that axis for the batch,
+    and drops the mean.
+    """
     ranks = _ranks(model)
     nodes = list(model.graph.node)
     del model.graph.node[:]
@@ -38,9 +40,17 @@ def _pooled_means(model: onnx.ModelProto) -> None:
 
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     """Those that shape inference finds."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = inferred(model).graph
     known = (v for v in (*graph.input, *graph.value_info) if v.type.tensor_type.HasField("shape"))
     return {value.name: len(value.type.tensor_type.shape.dim) for value in known}
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With the shapes that onnx infers; as it is where that fails, as for an operator of no known domain."""
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:
+        return model
 
 
 def _axes(model: onnx.ModelProto, node: NodeProto) -> tuple[int, ...]:

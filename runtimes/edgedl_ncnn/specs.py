@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 
 from edgedl.errors import EngineFailed, InvalidArtifact
 from edgedl.spec import Array, TensorSpec
+from edgedl_ncnn.prepare import inferred
 
 PNNX_TYPES = {"float32": "f32", "int32": "i32", "int64": "i64"}
 """dtype of an input -> how pnnx writes it; ncnn holds both integers in 32 bits"""
@@ -20,12 +22,14 @@ UNNAMED = "dynamic"
 def specs_of(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """(inputs, outputs); InvalidArtifact if it is no whole ONNX model, EngineFailed for a dtype that ncnn does not carry."""
     try:
-        graph = onnx.load(str(path), load_external_data=False).graph
+        model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise InvalidArtifact(f"{path} is not a whole onnx model ({error}): export it again") from error
-    stored = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_spec(value) for value in graph.input if value.name not in stored)
-    outputs = tuple(map(_spec, graph.output))
+    if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        model = inferred(model)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_spec(value) for value in model.graph.input if value.name not in stored)
+    outputs = tuple(map(_spec, model.graph.output))
     _check(path, inputs, PNNX_TYPES, "takes inputs")
     _check(path, outputs, ("float32",), "gives outputs")
     return inputs, outputs
@@ -44,12 +48,13 @@ def _check(path: Path, specs: Iterable[TensorSpec], known: Iterable[str], what: 
             raise EngineFailed(f"{path} is not for ncnn, which {what} of {', '.join(known)}: {spec}")
 
 
-def as_told(array: Array, spec: TensorSpec, lengths: dict[str, int]) -> Array:
-    """An output of ncnn in the shape that the file tells, where `lengths` says how long its dynamic axes are; EngineFailed if it has another size."""
-    shape = tuple(d if isinstance(d, int) else lengths.get(d) for d in spec.shape)
-    known = [length for length in shape if length is not None]
-    if len(known) < len(shape):
-        shape = array.shape if spec.accepts(array.shape) else ()
-    if None in shape or (len(shape) != len(spec.shape)) or np.prod(shape, dtype=int) != array.size:
+def as_told(array: Array, spec: TensorSpec, lengths: Mapping[int | str, int]) -> Array:
+    """An output of ncnn in the shape that the file tells; EngineFailed if it has another size.
+
+    lengths: of the dynamic axes of the inputs. An output with other axes has to come in its own shape.
+    """
+    shape = tuple(d if isinstance(d, int) else lengths.get(d, -1) for d in spec.shape)
+    fits = math.prod(shape) == array.size if -1 not in shape else spec.accepts(array.shape)
+    if not fits:
         raise EngineFailed(f"ncnn gives an output of shape {array.shape}, and the file tells {spec}")
-    return array.reshape([int(length or 0) for length in shape])
+    return array if -1 in shape else array.reshape(shape)
