@@ -19,10 +19,12 @@ def prepared(source: Path, target: Path) -> None:
 
 def _plain_embeddings(model: onnx.ModelProto) -> None:
     """pnnx knows an embedding by a Gather without an axis, which is the one along axis 0."""
-    tables = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    ranks, constant = _ranks(model), {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        along_rows = all(a.name == "axis" and a.i == 0 for a in node.attribute)
-        if node.op_type == "Gather" and node.input[0] in tables and along_rows:
+        if node.input and constant.issuperset(node.input):
+            constant.update(node.output)
+        of_table = node.op_type == "Gather" and node.input[0] in constant and ranks.get(node.input[0]) == 2
+        if of_table and all(a.name == "axis" and a.i == 0 for a in node.attribute):
             del node.attribute[:]
 
 
@@ -42,7 +44,8 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     """Those that shape inference finds."""
     graph = inferred(model).graph
     known = (v for v in (*graph.input, *graph.value_info) if v.type.tensor_type.HasField("shape"))
-    return {value.name: len(value.type.tensor_type.shape.dim) for value in known}
+    stored = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    return stored | {value.name: len(value.type.tensor_type.shape.dim) for value in known}
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
