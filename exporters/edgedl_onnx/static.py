@@ -28,7 +28,8 @@ from edgedl_onnx.observe import Observer, required
 from edgedl_onnx.prepare import prepared, quiet
 from edgedl_onnx.smooth import smooth
 
-_WEIGHTED = ("MatMul", "Gemm", "Conv", "Gather")
+_PRODUCTS = ["MatMul", "Gemm"]
+_WEIGHTED = (*_PRODUCTS, "Conv", "Gather")
 
 
 def int8(source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions) -> None:
@@ -48,7 +49,7 @@ def _quantize(
         model = read(prepared(source, Path(folder)))
         name_nodes(model)  # what the optimisation made has no names
         _transform(model, options, calibration)
-        operators = _operators(model)
+        operators = list(_WEIGHTED) if _attends(model) else sorted({*QLinearOpsRegistry, *QDQRegistry})
         found = ranges(lambda: Observer(model, _tensors(model, operators)).values(calibration), options.calibrator)
         extra = {
             "ActivationSymmetric": False,
@@ -56,6 +57,7 @@ def _quantize(
             "TensorQuantOverrides": _overrides(model, options),
             "UseQDQContribOps": bool(options.wide)
             or activations == QuantType.QUInt16,  # ONNX has 16 bits from opset 21
+            "OpTypesToExcludeOutputQuantization": _PRODUCTS if _attends(model) else [],
         }
         tool = QDQQuantizer(
             model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
@@ -76,14 +78,13 @@ def _transform(model: onnx.ModelProto, options: QuantizationOptions, calibration
         bias.correct(model, options, calibration)
 
 
-def _operators(model: onnx.ModelProto) -> list[str]:
-    """All that the quantizer knows in a CNN or MLP; beside attention only what has weights, embeddings too.
+def _attends(model: onnx.ModelProto) -> bool:
+    """Whether the model is a transformer, of which only what has weights is quantized, embeddings too.
 
-    Static ranges on the softmax, the normalisation and the residual sums are what destroys transformers.
+    Static ranges on the softmax, the normalisation and the residual sums are what destroys transformers. These read the
+    products in float, so that rounding the products' results would cost time and digits and save nothing.
     """
-    if {node.op_type for node in model.graph.node} & {"Softmax", "LayerNormalization", "Attention"}:
-        return list(_WEIGHTED)
-    return sorted({*QLinearOpsRegistry, *QDQRegistry})
+    return bool({node.op_type for node in model.graph.node} & {"Softmax", "LayerNormalization", "Attention"})
 
 
 def _tensors(model: onnx.ModelProto, operators: list[str]) -> list[str]:

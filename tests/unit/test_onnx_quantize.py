@@ -12,7 +12,7 @@ from torch import nn
 
 from edgedl import registry
 from edgedl.errors import InvalidInput
-from edgedl.exporter import Exporter
+from edgedl.exporter import DEFAULT_OPTIONS, Exporter
 from edgedl.schemes import SCHEMES, scheme
 from edgedl.verify.parity import relative_rms
 
@@ -110,6 +110,19 @@ def test_clip_is_folded_into_the_ranges(tmp_path: Path, exporter: Exporter) -> N
     written(path, program(Residual(), {"image": floats(4, 3, 8, 8)}, {"image": {0: "batch"}}))
     exporter.quantize(path, scheme("w8a8"), lambda: [{"image": floats(8, 3, 8, 8, seed=1)}], narrow)
     assert not exporter.describe(narrow).operators.keys() & {"Clip", "Relu"}
+
+
+def test_a_transformers_products_are_left_in_float(tmp_path: Path, exporter: Exporter) -> None:
+    """Its normalisation and sums read them in float: rounding them costs ONNX Runtime a quarter of the time, and digits."""
+    source, path = tmp_path / "net.onnx", tmp_path / "int8.onnx"
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
+    written(source, program(layer, {"x": floats(1, 6, 32)}, {}))
+    exporter.quantize(source, SCHEMES["w8a8"], lambda: [{"x": floats(1, 6, 32)}], path, DEFAULT_OPTIONS)
+    model = onnx.load(path)
+    made_by = {name: node.op_type for node in model.graph.node for name in node.output}
+    rounded = [made_by.get(node.input[0]) for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(rounded) >= 6
+    assert not {"MatMul", "Gemm"} & set(rounded)
 
 
 def test_static_needs_calibration(tmp_path: Path, exporter: Exporter, wide: Path) -> None:
