@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from edgedl.errors import InvalidInput
 from edgedl.exporter import Program
 from edgedl.pruning import heads
 from edgedl.pruning.dependency import dependent
+from edgedl.pruning.folding import own_forward
 from edgedl.pruning.groups import Counted, Group, Member, plan_of
 from edgedl.pruning.trial import Trial
 from edgedl.spec import Array
@@ -56,10 +58,17 @@ def _tried(trial: Trial, groups: Iterable[Group]) -> tuple[list[Group], dict[str
         if group.name in {other.name for other in good}:
             continue
         if why := trial.objection(plan_of(trial.module, [group], {group.name: _half(group)})):
-            bad[group.name] = why
+            bad[group.name] = f"{why}{_of_its_own(trial.module, group)}"
         else:
             good.append(group)
     return good, bad
+
+
+def _of_its_own(module: nn.Module, group: Group) -> str:
+    """Which layer of the group computes something of its own, the likely reason."""
+    layers = ((name, module.get_submodule(name)) for name in dict.fromkeys(m.module for m in group.members))
+    found = next(((name, type(layer).__name__) for name, layer in layers if own_forward(layer)), None)
+    return f"; {found[0]} is a {found[1]} with a forward of its own" if found else ""
 
 
 def _half(group: Group) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from edgedl.errors import InvalidInput
 from edgedl.pruning import layers
 from edgedl.pruning.attention import SlimAttention
+from edgedl.pruning.folding import folded
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Plan:
     """model: fingerprint of the unpruned model. method: `structured`, `unstructured` or `N:M`, as `2:4`.
 
     cuts and attributes are of the structured method; the others leave zeros in the weights and the shapes as they are.
+    plain: layers that computed their weights in each run, and have plain ones before anything is cut.
     """
 
     model: str
     method: str = "structured"
     cuts: tuple[Cut, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    plain: tuple[str, ...] = ()
 
     def apply(self, module: nn.Module) -> nn.Module:
         """A pruned copy of the module; InvalidInput, in one sentence, if the plan is not one for it."""
@@ -52,8 +55,9 @@ class Plan:
             raise InvalidInput(
                 f"the plan was made for another model: its fingerprint is {self.model!r}, this model's is {there!r}"
             )
-        result = self.carried_out(copy.deepcopy(module))
-        _tie(module, result)
+        plain = folded(module, self.plain)
+        result = self.carried_out(copy.deepcopy(plain))
+        _tie(plain, result)
         return result
 
     def carried_out(self, module: nn.Module) -> nn.Module:
@@ -91,7 +95,7 @@ def composed(first: Plan, second: Plan) -> Plan:
         cuts[cut.module, cut.side] = cut.kept if before is None else tuple(before[channel] for channel in cut.kept)
     attributes = {(a.module, a.name): a for a in (*first.attributes, *second.attributes)}
     kept = tuple(Cut(*key, kept) for key, kept in sorted(cuts.items()))
-    return Plan(first.model, first.method, kept, tuple(attributes[key] for key in sorted(attributes)))
+    return replace(first, cuts=kept, attributes=tuple(attributes[key] for key in sorted(attributes)))
 
 
 def _cut(root: nn.Module, cut: Cut) -> nn.Module:

@@ -25,6 +25,7 @@ from edgedl.program import program_of
 from edgedl.pruning import cost, importance, saved, selection, sparse
 from edgedl.pruning.bench import Bench
 from edgedl.pruning.cutting import Cutter, Cutting, over_all
+from edgedl.pruning.folding import computing, folded
 from edgedl.pruning.outcome import Figures, Options, Pruned
 from edgedl.pruning.plan import Plan, composed, fingerprint
 from edgedl.pruning.recovery import Recovery
@@ -143,10 +144,12 @@ class _Run:
     progress: Progress
     allow_slower: bool
     module: nn.Module = field(init=False)
+    plain: tuple[str, ...] = field(init=False)
     recovery: Recovery = field(init=False)
 
     def finished(self) -> Pruned:
         self.module = self.task.model().eval()
+        self.plain = computing(self.module)
         recovery = Recovery(self.task, self.options, self.module, None, self.shop, self.progress)
         self.recovery = replace(recovery, reference=recovery.score(self.module) if self.task.evaluate else None)
         original = self.bench.file(self.module, "original")
@@ -179,7 +182,7 @@ class _Run:
         }
         data, real = _data(self.task)
         cutter = Cutter(self.bench, self.options, original, whole, data, real, self.said, self.allow_slower)
-        plan, module, steps = Plan(fingerprint(self.module)), self.module, self.options.steps
+        plan, module, steps = self._unpruned(), folded(self.module, self.plain), self.options.steps
         cuttings = []
         for step in range(1, steps + 1):
             share, current = cutter.target.share(whole["size"], step, steps), module
@@ -191,7 +194,7 @@ class _Run:
 
     def _sparse(self) -> tuple[Plan, nn.Module, Cutting]:
         """Zeros in place of weights, in steps; the shapes stay."""
-        module, steps = copy.deepcopy(self.module), self.options.steps
+        module, steps = copy.deepcopy(folded(self.module, self.plain)), self.options.steps
         pattern = sparse.pattern(self.options.method)
         for step in range(1, steps + 1):
             if pattern:
@@ -199,8 +202,12 @@ class _Run:
             else:
                 sparse.unstructured(module, (self.options.sparsity or 0.0) * step / steps)
             module = self._recovered(module, step)
-        plan = Plan(fingerprint(self.module), self.options.method)
+        plan = self._unpruned()
         return plan, module, Cutting(plan, (), (), {}, 1)
+
+    def _unpruned(self) -> Plan:
+        """The plan that gives layers plain weights, and cuts nothing yet."""
+        return Plan(fingerprint(self.module), self.options.method, plain=self.plain)
 
     def _recovered(self, module: nn.Module, step: int) -> nn.Module:
         """One training after each cut but the last, which gets as many as it needs."""
@@ -270,6 +277,8 @@ class _Run:
 
     def _notes(self, after: Figures) -> tuple[str, ...]:
         notes = []
+        if self.plain:
+            notes.append(f"the weights of {', '.join(self.plain)}, which were computed in each run, are plain ones now")
         if self.options.method != "structured":
             notes.append(
                 f"{after.zeros:.0%} of the weights are zero: "

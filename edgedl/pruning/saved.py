@@ -3,7 +3,8 @@
 {"kind": "edgedl-pruning-plan", "schema_version": 1,
  "plan": {"model": "74986-0f0c...", "method": "structured",
           "cuts": [{"module": "stem.0", "side": "out", "kept": [0, 2, ...]}, ...],
-          "attributes": [{"module": "blocks.0", "name": "heads", "value": 3}, ...]}}
+          "attributes": [{"module": "blocks.0", "name": "heads", "value": 3}, ...],
+          "plain": ["stem.0", ...]}}
 """
 
 from __future__ import annotations
