@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
 
 from edgedl.errors import InvalidInput
 from edgedl.exporter import Program
-from edgedl.pruning import heads
+from edgedl.pruning import heads, layers
 from edgedl.pruning.dependency import dependent
 from edgedl.pruning.folding import own_forward
 from edgedl.pruning.groups import Counted, Group, Member, plan_of
-from edgedl.pruning.trial import Trial
+from edgedl.pruning.trial import NOT_FOLLOWED, Trial
 from edgedl.spec import Array
 
 
@@ -54,14 +54,28 @@ def _tried(trial: Trial, groups: Iterable[Group]) -> tuple[list[Group], dict[str
     """Those whose removal agrees with the unpruned network made deaf to the same channels, and why the others do not."""
     good: list[Group] = []
     bad: dict[str, str] = {}
-    for group in groups:
+    for group in (_without_broadcast(trial.module, group) for group in groups):
         if group.name in {other.name for other in good}:
             continue
-        if why := trial.objection(plan_of(trial.module, [group], {group.name: _half(group)})):
+        if _beyond(trial.module, group):
+            bad[group.name] = NOT_FOLLOWED
+        elif why := trial.objection(plan_of(trial.module, [group], {group.name: _half(group)})):
             bad[group.name] = f"{why}{_of_its_own(trial.module, group)}"
         else:
             good.append(group)
     return good, bad
+
+
+def _without_broadcast(module: nn.Module, group: Group) -> Group:
+    """The group without sides of one channel, which stands for all of the others' and stays."""
+    wide = tuple(m for m in group.members if layers.extent(module.get_submodule(m.module), m.side) > 1)
+    return replace(group, members=wide)
+
+
+def _beyond(module: nn.Module, group: Group) -> bool:
+    """Whether a side is told to have channels that it has not."""
+    sides = ((layers.extent(module.get_submodule(m.module), m.side), m.channels) for m in group.members)
+    return any(channels.max(initial=0) >= count for count, channels in sides)
 
 
 def _of_its_own(module: nn.Module, group: Group) -> str:

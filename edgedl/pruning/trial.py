@@ -22,6 +22,8 @@ from edgedl.pruning.plan import Plan
 TOLERANCE = 1e-3
 """Largest relative RMS error: float32 rounding of a deep network; a wrong channel is of the order of 1."""
 
+NOT_FOLLOWED = "its channels are used in a way that could not be followed"
+
 
 class Trial:
     """A noisy copy of a program's own module, on which removals are tried and undone."""
@@ -40,7 +42,7 @@ class Trial:
         if [tuple(out.shape) for out in pruned] != [tuple(out.shape) for out in whole]:
             return "its channels are those of an output"
         if any(_apart(got, want) > TOLERANCE for got, want in zip(pruned, whole, strict=True)):
-            return "its channels are used in a way that could not be followed"
+            return NOT_FOLLOWED
         return ""
 
     def _outputs(self, changed: Callable[[nn.Module], nn.Module]) -> list[torch.Tensor]:

@@ -110,6 +110,21 @@ class FinalState(nn.Module):
         return out
 
 
+class Attending(nn.Module):
+    """One weight for each step, the same for all features of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(6, 16, batch_first=True)
+        self.key, self.score, self.head = nn.Linear(16, 12), nn.Linear(12, 1), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states, _ = self.recurrent(x)
+        weights = self.score(self.key(states).tanh()).softmax(1)
+        out: torch.Tensor = self.head((weights * states).sum(1))
+        return out
+
+
 class EncoderDecoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -199,6 +214,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "bilstm": (lambda: Recurrent(nn.LSTM, 2, True), (2, 7)),
     "bigru": (lambda: Recurrent(nn.GRU, 3, True), (2, 7)),
     "final_state": (FinalState, (5, 2, 6)),
+    "attending": (Attending, (2, 5, 6)),
     "encoder_decoder": (EncoderDecoder, ROWS),
     "encoder": (Encoder, (2, 7)),
     "encoder_time_first": (lambda: Encoder(False), (7, 2)),

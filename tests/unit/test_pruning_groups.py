@@ -38,6 +38,7 @@ EXPECTED = {
     "bilstm": {"embedding", "recurrent", "narrow"},
     "bigru": {"embedding", "recurrent", "narrow"},
     "final_state": {"recurrent"},
+    "attending": {"recurrent", "key"},
     "encoder_decoder": {"encoder"},
     "encoder": {f"encoder.layers.{n}.{part}" for n in (0, 1) for part in ("self_attn", "linear1")},
     "encoder_time_first": {f"encoder.layers.{n}.{part}" for n in (0, 1) for part in ("self_attn", "linear1")},
