@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -16,6 +17,7 @@ from edgedl_onnx.graph import WEIGHTED, read
 
 _ADDED = re.compile(r"(/MatMulAddFusion)?(_MatMul)?(_quant|_Q4)?(_int8_\d+(_r)?_i)?$")
 """What onnxruntime's tools, and the rewriting of a GRU, add to the name of a node that they rewrite."""
+_OF_GRU = re.compile(r"_int8_\d+(_r)?_i$")
 _INTEGER = {"MatMulInteger": "MatMul", "DynamicQuantizeLSTM": "LSTM", "MatMulNBits": "MatMul"}
 _BIAS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3,), "GRU": (3,), "RNN": (3,)}
 _STORED = tuple(
@@ -29,7 +31,38 @@ def layers(source: Path) -> tuple[Layer, ...]:
     """InvalidArtifact if the file is not ONNX."""
     model = read(source)
     shapes = shapes_of(model)
-    return tuple(_layer(model, node, shapes) for node in layer_nodes(model))
+    parts: dict[str, list[Layer]] = {}
+    for layer in (*(_layer(model, node, shapes) for node in layer_nodes(model)), *_in_loops(model, shapes)):
+        parts.setdefault(layer.name, []).append(layer)
+    return tuple(map(_joined, parts.values()))
+
+
+def _in_loops(model: onnx.ModelProto, shapes: Shapes) -> Iterator[Layer]:
+    """The products with the state of each GRU that edgedl_onnx.gru has rewritten."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for loop in (node for node in model.graph.node if node.op_type == "Scan"):
+        (body,) = (attribute.g for attribute in loop.attribute if attribute.name == "body")
+        rows = math.prod(shapes[loop.input[-1]][:2]) if loop.input[-1] in shapes else None
+        for node in body.node:
+            if node.op_type == "MatMulInteger" and _OF_GRU.search(node.output[0]) and node.input[1] in constants:
+                weights = math.prod(constants[node.input[1]].dims)
+                parameters = weights + _bias_of_gru(node, constants)
+                yield Layer(layer_name(node), "GRU", node.output[0], parameters, rows and rows * weights)
+
+
+def _bias_of_gru(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> int:
+    """Elements of the bias that is added to a product of an int8 GRU."""
+    bias = constants.get(f"{node.output[0].removesuffix('_i')}_bias") if _OF_GRU.search(node.output[0]) else None
+    return math.prod(bias.dims) if bias is not None else 0
+
+
+def _joined(parts: list[Layer]) -> Layer:
+    """One layer of the products that have its name: a GRU's with its inputs and with its state, of both directions."""
+    if len(parts) == 1:
+        return parts[0]
+    macs = [part.macs for part in parts if part.macs is not None]
+    total = sum(macs) if len(macs) == len(parts) else None
+    return replace(parts[0], operator=parts[-1].operator, parameters=sum(part.parameters for part in parts), macs=total)
 
 
 def layer_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -67,7 +100,8 @@ def name_nodes(model: onnx.ModelProto) -> None:
 
 def _layer(model: onnx.ModelProto, node: onnx.NodeProto, shapes: Shapes) -> Layer:
     kind = _INTEGER.get(node.op_type, node.op_type)
-    parameters = sum(math.prod(tensor.dims) for tensor in _stored(model, node))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    parameters = sum(math.prod(tensor.dims) for tensor in _stored(model, node)) + _bias_of_gru(node, constants)
     return Layer(layer_name(node), kind, node.output[0], parameters, macs_of(node, shapes))
 
 

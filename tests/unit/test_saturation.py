@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,13 +201,16 @@ def test_dynamic_layers(tmp_path: Path) -> None:
 
 def test_both_products_of_an_int8_gru_are_mended_by_its_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = nn.GRU(16, 384, batch_first=True)
+    network = nn.GRU(16, 384, batch_first=True, bidirectional=True)
     for weight in network.parameters():
         weight.data = torch.where(torch.rand_like(weight) > 0.5, 0.08, -0.08)
     task = Task("gru", lambda: network, lambda: {"x": np.ones((1, 4, 16), np.float32)}, outputs=("states", "last"))
     source = edgedl.export(task, ["onnx"], tmp_path)[0]
-    (layer,) = (found.name for found in registry.exporter("onnx").layers(source.path))
+    (found,) = before = registry.exporter("onnx").layers(source.path)
+    layer = found.name
     plain = edgedl.quantize(source, "w8a8-dynamic", task=task, allow_slower=True)
+    after = registry.exporter("onnx").layers(plain.path)
+    assert [replace(one, output="") for one in after] == [replace(one, output="") for one in before]
     assert [found.layer for found in saturation(plain.path, None).possible] == [layer]
     narrow = QuantizationOptions(narrow=("auto",))
     mended = edgedl.quantize(source, "w8a8-dynamic", task=task, allow_slower=True, force=True, options=narrow)
