@@ -108,7 +108,7 @@ def staging(parent: Path) -> Iterator[Path]:
     It is locked while its process lives, so that the next one here can tell what a killed process left, and removes that.
     """
     with made_folder(parent):
-        _sweep(parent)
+        sweep(parent)
         folder = Path(tempfile.mkdtemp(prefix=_STAGED, dir=parent))
         lock = _locked(folder)
         try:
@@ -119,7 +119,7 @@ def staging(parent: Path) -> Iterator[Path]:
                 os.close(lock)
 
 
-def _sweep(parent: Path) -> None:
+def sweep(parent: Path) -> None:
     """Remove the staged folders that nobody holds; one younger than GRACE may be on its way to its lock."""
     for left in parent.glob(f"{_STAGED}*"):
         with contextlib.suppress(OSError):

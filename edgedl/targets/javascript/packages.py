@@ -12,13 +12,12 @@ import platform
 import shutil
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl.errors import Unavailable
-from edgedl.files import made_folder, publish, staging, write_atomic
+from edgedl.files import made_folder, publish, staging, sweep, write_atomic
 from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.target import Watch
@@ -100,10 +99,11 @@ class Store:
 
     def setup(self, settings: Mapping[str, str], watch: Watch, try_out: Callable[[Path], None]) -> None:
         """Nothing where all is there; else download what is missing, unpack, try out, and take its place by one rename."""
-        if self.there():
-            return
-        with made_folder(self.folder / "downloads"):
-            self._make(Downloads(self.folder / "downloads"), settings, watch, try_out)
+        if not self.there():
+            with made_folder(self.folder / "downloads"):
+                self._make(Downloads(self.folder / "downloads"), settings, watch, try_out)
+        shutil.rmtree(self.folder / "downloads", ignore_errors=True)
+        sweep(self.folder)
 
     def _make(
         self, downloads: Downloads, settings: Mapping[str, str], watch: Watch, try_out: Callable[[Path], None]
@@ -117,7 +117,6 @@ class Store:
             try_out(stage / "node_modules")
             shutil.rmtree(self.ready, ignore_errors=True)
             publish(stage, self.folder)
-        shutil.rmtree(downloads.folder)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -128,12 +127,12 @@ def _archive(downloads: Downloads, package: Package, settings: Mapping[str, str]
     if there := downloads.find(package.archive, ""):
         return there
     watch(f"downloading {package.name} {package.version}")
-    with tempfile.TemporaryDirectory(dir=downloads.folder, prefix=".npm-") as scratch:
+    with staging(downloads.folder) as scratch:
         registry = [f"--registry={settings['registry']}"] if "registry" in settings else []
         words = ["npm", "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--no-update-notifier"]
-        words += ["--cache", f"{scratch}/cache", "--pack-destination", scratch, *registry]
-        run(words, Path(scratch), f"npm cannot download {package.name} {package.version}")
-        fresh = Path(scratch) / package.archive
+        words += ["--cache", f"{scratch}/cache", "--pack-destination", str(scratch), *registry]
+        run(words, scratch, f"npm cannot download {package.name} {package.version}")
+        fresh = scratch / package.archive
         check(package, fresh)
         return downloads.keep(fresh)
 

@@ -7,11 +7,11 @@ signature, pip its index's checksums, and what was downloaded is written down wi
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgedl.errors import Unavailable
+from edgedl.files import staging
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.target import Watch
 
@@ -27,8 +27,8 @@ def packages(downloads: Downloads, wanted: Sequence[str], mirror: str, watch: Wa
     missing = [name for name in wanted if not _package(downloads, name)]
     if missing:
         watch(f"downloading {len(missing)} packages from {mirror}")
-        with tempfile.TemporaryDirectory(dir=downloads.folder, prefix=".apt-") as scratch:
-            for fresh in _apt(Path(scratch), missing, mirror):
+        with staging(downloads.folder) as scratch:
+            for fresh in _apt(scratch, missing, mirror):
                 downloads.keep(fresh)
     found = [_package(downloads, name) for name in wanted]
     if None in found:
@@ -77,10 +77,10 @@ def wheels(downloads: Downloads, wanted: Sequence[str], python: str, machine: st
 def _wheel(downloads: Downloads, requirement: str, python: str, machine: str, watch: Watch) -> Path:
     watch(f"downloading the {machine} wheel of {requirement}")
     platforms = [word for abi in _ABIS for word in ("--platform", f"manylinux{'_' * ('_' in abi)}{abi}_{machine}")]
-    with tempfile.TemporaryDirectory(dir=downloads.folder, prefix=".pip-") as scratch:
+    with staging(downloads.folder) as scratch:
         words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", *platforms]
         run(
-            [sys.executable, "-m", "pip", *words, "--python-version", python, "-d", scratch, requirement],
-            Path(scratch), f"pip finds no {machine} wheel of {requirement} for Python {python}",
+            [sys.executable, "-m", "pip", *words, "--python-version", python, "-d", str(scratch), requirement],
+            scratch, f"pip finds no {machine} wheel of {requirement} for Python {python}",
         )  # fmt: skip
-        return downloads.keep(next(Path(scratch).glob("*.whl")))
+        return downloads.keep(next(scratch.glob("*.whl")))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl.errors import Unavailable
-from edgedl.files import make_folder, publish, staging, write_atomic
+from edgedl.files import make_folder, publish, staging, sweep, write_atomic
 from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.qemu.cores import Core
@@ -118,8 +118,14 @@ def setup(guest: Guest, settings: Mapping[str, str], watch: Watch) -> None:
     if reason := impossible():
         raise Unavailable(f"target {guest.name!r} is not possible here: {reason}")
     place, wheel_names = sysroot(guest), wanted_wheels(guest)
-    if place.contents().get("wheels") == wheel_names:
-        return
+    if place.contents().get("wheels") != wheel_names:
+        _make(place, wheel_names, settings, watch)
+    for folder in (place.folder, place.folder / "downloads"):
+        sweep(folder)
+
+
+def _make(place: Sysroot, wheel_names: list[str], settings: Mapping[str, str], watch: Watch) -> None:
+    guest = place.guest
     downloads = Downloads(make_folder(place.folder / "downloads"))
     architecture = _ARCHITECTURES[platform.machine()]
     mirror = settings.get("mirror", MIRROR)
