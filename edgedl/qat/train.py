@@ -21,7 +21,7 @@ from edgedl.qat.annotate import ACTIVATION, WEIGHTED, Int8Quantizer
 from edgedl.silence import silent
 from edgedl.spec import Axis, DynamicAxes, plain, resize
 from edgedl.task import Progress, Task
-from edgedl.tracing import dynamic_shapes, first_line
+from edgedl.tracing import dynamic_shapes, export, why_untraceable
 from edgedl.training import call_fit
 
 SETTLED_FROM = 0.8
@@ -96,11 +96,10 @@ def _trace(task: Task) -> Any:
     shapes = dynamic_shapes(Program(task.name, module, inputs, (), axes), bounded=False)[0]
     try:
         with silent():
-            exported = torch.export.export(module, tuple(map(torch.from_numpy, inputs.values())), dynamic_shapes=shapes)
+            exported = export(module, tuple(map(torch.from_numpy, inputs.values())), shapes)
     except Exception as error:
-        raise Unsupported(
-            f"{task.name} cannot be traced for training: {first_line(str(error))}; leave out --qat"
-        ) from error
+        why, way = why_untraceable(str(error))
+        raise Unsupported(f"{task.name} cannot be traced for training: {why}; {way}, or leave out --qat") from error
     return exported.module()
 
 

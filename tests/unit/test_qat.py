@@ -192,6 +192,25 @@ def test_a_score_that_fell_closes_the_gate(tmp_path: Path) -> None:
         quantize_aware(replace(task("mlp"), evaluate=evaluate), out=tmp_path)
 
 
+class Masked(nn.Module):
+    """Looks into the mask in training, which no trace can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(8, 2, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = x.unflatten(1, (3, 4)).repeat(1, 1, 2)
+        y: torch.Tensor = self.layer(steps, steps, tgt_mask=torch.triu(torch.full((3, 3), float("-inf")), 1))
+        return y
+
+
+def test_a_causal_mask_is_taken_as_it_is() -> None:
+    fine_tune(
+        replace(task("mlp"), model=Masked, fit=lambda module, seed, progress: module), 0, lambda done, total: None
+    )
+
+
 class Odd(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tanh(x)
@@ -215,7 +234,10 @@ def test_refusals(tmp_path: Path) -> None:
     for wrong, words in (
         (replace(good, fit=None), "has no fit"),
         (replace(good, model=Odd), "no convolution and no linear layer"),
-        (replace(good, model=Branching), "cannot be traced for training"),
+        (
+            replace(good, model=Branching),
+            "cannot be traced for training: the control flow or a shape depends on the values",
+        ),
         (replace(good, fit=needing_attributes), "let fit call the module alone"),
     ):
         with pytest.raises(InvalidInput, match=words):
