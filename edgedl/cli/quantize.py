@@ -113,13 +113,23 @@ def _kept(artifact: Artifact) -> Iterator[str]:
         for key, value in told["options"].items()
         if key not in ("keep_float", "wide") and value != default[key]
     ]
-    yield f"  found in {found['trials']} trials: {', '.join(changed) or 'the options as they are'}"
+    yield f"  found in {found['trials']} trials: {', '.join(changed) or 'the options as they are'}{_in_parts(found)}"
     if not found["kept"]:
         yield "  every layer is int8"
     for layer in found["kept"]:
         lost = "" if layer["without"] is None else f"; in int8 the drop would be {layer['without']:.3g}"
         how = "stays in float" if layer["how"] == "keep_float" else "has 16-bit activations"
         yield f"  {how}: {layer['name']} ({layer['operator']}), SQNR {layer['sqnr_db']:.1f} dB{lost}"
+
+
+def _in_parts(found: dict[str, Any]) -> str:
+    """On what the trials were scored, where that was not all of the examples for each."""
+    parts = [group for group in found.get("scored", ()) if group["of"]]
+    if not parts:
+        return ""
+    trials, examples = sum(group["trials"] for group in parts), sorted(group["examples"] for group in parts)
+    most = f" to {examples[-1]:,}" if examples[-1] > examples[0] else ""
+    return f"; {trials} were decided on {examples[0]:,}{most} of {parts[0]['of']:,} examples, the one found on all"
 
 
 def _saturating(artifact: Artifact) -> Iterator[str]:

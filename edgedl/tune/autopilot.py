@@ -19,6 +19,7 @@ from edgedl.exporter import AUTO, DEFAULT_OPTIONS, QuantizationOptions
 from edgedl.exporting import Subject
 from edgedl.files import output_folder, refuse_existing, sha256, staging
 from edgedl.quantizing import Job, job, target_of, worth_on
+from edgedl.tune.examples import Scorer
 from edgedl.tune.journal import Journal
 from edgedl.tune.search import FLOAT, WIDE, Bench, Found, search
 from edgedl.tune.sensitivity import RUNS, Sensitivity, sensitivities
@@ -56,12 +57,13 @@ def autotune(
                 f"--auto needs a score to hold the budget against, and the original of {source.path} has no evaluate: "
                 "give a task that has one with --task"
             )
-        found = _searched(scored_once(opened), seconds, options, told)
+        opened, scorer = scored_once(opened)
+        found = _searched(opened, scorer, seconds, options, told)
         judge = worth_on(source, target) if speed_check else None
         return _delivered(opened, found, judge, allow_slower)
 
 
-def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: Told) -> Found:
+def _searched(opened: Job, scorer: Scorer, seconds: float, options: QuantizationOptions, told: Told) -> Found:
     """The journal stays where the search was cut short: the same call goes on from it."""
     deadline = time.monotonic() + seconds
     ways = (WIDE, FLOAT) if AUTO in options.wide else (FLOAT,)
@@ -69,16 +71,16 @@ def _searched(opened: Job, seconds: float, options: QuantizationOptions, told: T
     journal = Journal(_journal_path(opened.path), _key(opened))
     with staging(opened.path.parent) as folder:
         trial_file = folder / f"trial{opened.exporter.suffix}"
-        run = functools.partial(_trial, opened, trial_file)
+        run = functools.partial(_trial, opened, scorer, trial_file)
         bench = Bench(run, journal, deadline, lambda what, trial: told(_line(what, trial)))
         found = search(bench, functools.partial(_ranked, opened, trial_file), begin, ways)
-    if found.best.passed:
+    if found.best.passed and found.best.scored is None:
         journal.remove()
     return found
 
 
-def _trial(opened: Job, path: Path, options: QuantizationOptions) -> Trial:
-    return run_trial(opened, options, path)
+def _trial(opened: Job, scorer: Scorer, path: Path, options: QuantizationOptions, whole: bool) -> Trial:
+    return run_trial(opened, scorer, options, path, whole)
 
 
 def _ranked(opened: Job, path: Path, options: QuantizationOptions) -> list[Sensitivity]:
@@ -95,7 +97,7 @@ def _delivered(opened: Job, found: Found, judge: Any, allow_slower: bool) -> Art
     try:
         return opened.deliver(found.best.options, judge, allow_slower, search=_record(found))
     except GateFailed as failure:
-        if found.best.passed:
+        if found.best.passed and found.best.scored is None:
             raise
         time_ = " in the time that was given (--time)" if found.out_of_time else ""
         raise GateFailed(f"the budget cannot be met{time_}; {_best(found)}: {failure}") from failure
@@ -108,13 +110,16 @@ def _best(found: Found) -> str:
 
 
 def _record(found: Found) -> dict[str, Any]:
-    return {"trials": found.trials, "out_of_time": found.out_of_time, "kept": [asdict(kept) for kept in found.kept]}
+    scored = [{"examples": count, "of": of, "trials": trials} for (count, of), trials in found.scored.items()]
+    kept = [asdict(layer) for layer in found.kept]
+    return {"trials": found.trials, "out_of_time": found.out_of_time, "kept": kept, "scored": scored}
 
 
 def _line(what: str, trial: Trial) -> str:
     if not trial.size:
         return f"{what}: not here ({trial.failure.splitlines()[0]})"
-    drop = "" if trial.drop is None else f"drop {trial.drop:.4g}, "
+    part = f" on {trial.scored:,} of {trial.examples:,} examples" if trial.scored else ""
+    drop = "" if trial.drop is None else f"drop {trial.drop:.4g}{part}, "
     return f"{what}: {drop}relative RMS error {trial.relative_rms:.2g}, {'passes' if trial.passed else 'fails'}"
 
 

@@ -29,7 +29,8 @@ class Journal:
         self._rewrite(kept or [self._head])
 
     def find(self, options: QuantizationOptions) -> Trial | None:
-        return next((trial for trial in self.trials if trial.options == options), None)
+        """The last trial of these options: one on all examples comes after one on a part of them."""
+        return next((trial for trial in reversed(self.trials) if trial.options == options), None)
 
     def add(self, trial: Trial) -> None:
         """Flushed before the search goes on."""

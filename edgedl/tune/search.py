@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,8 @@ REPAIRS: tuple[dict[str, Any], ...] = (
 FLOAT, WIDE = "keep_float", "wide"
 """The options that keep a layer from int8: it stays in float, or has 16-bit activations."""
 _SAID = {FLOAT: "in float", WIDE: "with 16-bit activations"}
-Try = Callable[[QuantizationOptions], Trial]
+Try = Callable[[QuantizationOptions, bool], Trial]
+"""(options, whether all examples are to be scored whatever a part of them says) -> the trial"""
 Rank = Callable[[QuantizationOptions], Sequence[Sensitivity]]
 
 
@@ -46,13 +48,15 @@ class Kept:
 class Found:
     """best: the trial that is delivered. kept: what stays in float, and why. trials: how many were made or remembered.
 
-    out_of_time: whether the search ended because of that.
+    out_of_time: whether the search ended because of that. scored: (examples, of how many) -> trials that were decided on them;
+    (None, None) stands for all.
     """
 
     best: Trial
     kept: tuple[Kept, ...]
     trials: int
     out_of_time: bool
+    scored: Mapping[tuple[int | None, int | None], int] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,7 +70,11 @@ class Bench:
     journal: Journal
     deadline: float
     told: Callable[[str, Trial], None]
-    tried: list[Trial] = field(default_factory=list)
+    made: dict[QuantizationOptions, Trial] = field(default_factory=dict)
+
+    @property
+    def tried(self) -> list[Trial]:
+        return list(self.made.values())
 
     def attempt(self, what: str, options: QuantizationOptions) -> Trial:
         """OutOfTimeError where an average trial would end too late; the first is always made."""
@@ -75,11 +83,25 @@ class Bench:
             took = [t.seconds for t in self.tried if t.size]
             if took and time.monotonic() + sum(took) / len(took) > self.deadline:
                 raise OutOfTimeError
-            trial = self.run(options)
+            trial = self.run(options, False)
             self.journal.add(trial)
-        self.tried.append(trial)
-        self.told(what, trial)
+        if options not in self.made:
+            self.told(what, trial)
+        self.made[options] = trial
         return trial
+
+    def confirmed(self) -> bool:
+        """Whether the best is what it seems on all examples, on which it is scored now unless it was; OutOfTimeError as above."""
+        best = self.best
+        if best.scored is None or best.examples is None:
+            return True
+        if time.monotonic() + best.seconds * best.examples / best.scored > self.deadline:
+            raise OutOfTimeError
+        whole = self.run(best.options, True)
+        self.journal.add(whole)
+        self.made[best.options] = whole
+        self.told("the best on all examples", whole)
+        return whole.passed == best.passed
 
     @property
     def best(self) -> Trial:
@@ -102,15 +124,15 @@ def _cost(trial: Trial) -> tuple[Any, ...]:
 def search(bench: Bench, rank: Rank, base: QuantizationOptions, ways: Sequence[str] = (FLOAT,)) -> Found:
     """Repairs one by one, then more and more layers kept from int8 by sensitivity, then as many back as the budget lets.
 
+    The best is confirmed on all examples of the score; if it is not what it seemed on a part of them, the search goes on.
     ways: how layers are kept from it; the next is taken where one cannot meet the budget.
     """
     known: dict[str, Sensitivity] = {}
     returned: dict[str, float | None] = {}
     try:
-        repaired = _repaired(bench, bench.attempt("as it is", base))
-        for how in ways:
-            if not bench.best.passed:
-                _given_back(bench, _islands(bench, repaired, rank, known, how), returned, how)
+        _walked(bench, rank, base, ways, known, returned)
+        while not bench.confirmed():
+            _walked(bench, rank, base, ways, known, returned)
         out_of_time = False
     except OutOfTimeError:
         out_of_time = True
@@ -118,7 +140,19 @@ def search(bench: Bench, rank: Rank, base: QuantizationOptions, ways: Sequence[s
     kept = [
         _kept(name, known.get(name), returned.get(name), how) for how in (FLOAT, WIDE) for name in _names(best, how)
     ]
-    return Found(best, tuple(kept), len(bench.tried), out_of_time)
+    scored = Counter((trial.scored, trial.examples) for trial in bench.tried if trial.size)
+    return Found(best, tuple(kept), len(bench.tried), out_of_time, scored)
+
+
+def _walked(
+    bench: Bench, rank: Rank, base: QuantizationOptions, ways: Sequence[str],
+    known: dict[str, Sensitivity], returned: dict[str, float | None],
+) -> None:  # fmt: skip
+    """The whole way once; what was tried before costs nothing, and where it turned out otherwise the way is another."""
+    repaired = _repaired(bench, bench.attempt("as it is", base))
+    for how in ways:
+        if not bench.best.passed:
+            _given_back(bench, _islands(bench, repaired, rank, known, how), returned, how)
 
 
 def _names(trial: Trial, how: str) -> tuple[str, ...]:

@@ -94,10 +94,11 @@ def prove(
 
 def dropped(evaluate: Callable[[Predict], Score] | None, reference: Predict, candidate: Predict) -> ScoreDrop | None:
     """The drop from the reference's score to the candidate's, where there is a score."""
-    return score_drop(_scored(evaluate, reference), _scored(evaluate, candidate)) if evaluate else None
+    return score_drop(scored(evaluate, reference), scored(evaluate, candidate)) if evaluate else None
 
 
-def _scored(evaluate: Callable[[Predict], Score], predict: Predict) -> Score:
+def scored(evaluate: Callable[[Predict], Score], predict: Predict) -> Score:
+    """What evaluate says of the predict function; InvalidReference where it raises."""
     try:
         return evaluate(predict)
     except EdgedlError:

@@ -39,7 +39,8 @@ def trial(options: QuantizationOptions, drop: float | None, budget: float = 0.01
 
 def bench(tmp_path: Path, run: Callable[[QuantizationOptions], Trial], seconds: float = 60) -> Bench:
     tmp_path.mkdir(exist_ok=True)
-    return Bench(run, Journal(tmp_path / "journal", "key"), time.monotonic() + seconds, lambda what, trial: None)
+    journal = Journal(tmp_path / "journal", "key")
+    return Bench(lambda options, whole: run(options), journal, time.monotonic() + seconds, lambda what, trial: None)
 
 
 def ranked(order: Iterable[int]) -> list[Sensitivity]:
@@ -138,6 +139,45 @@ def test_float_comes_where_sixteen_bits_do_not_do(tmp_path: Path) -> None:
     assert result.best.options == QuantizationOptions(keep_float=("layer4",))
 
 
+def test_what_a_part_of_the_examples_flatters_is_found_out_on_all(tmp_path: Path) -> None:
+    """Every trial passes on a part once layer 3 is in float; on all examples, layer 7 has to be too."""
+    asked: list[tuple[tuple[str, ...], bool]] = []
+
+    def run(options: QuantizationOptions, whole: bool) -> Trial:
+        asked.append((options.keep_float, whole))
+        made = network({3, 7} if whole else {3})(options)
+        return made if whole else replace(made, scored=256, examples=4096)
+
+    def result() -> Found:
+        journal = Journal(tmp_path / "journal", "key")
+        bench = Bench(run, journal, time.monotonic() + 60, lambda what, trial: None)
+        return search(bench, lambda options: ranked([3, 7, 1]), BASE)
+
+    found = result()
+    assert (found.best.passed, found.best.scored, set(found.best.options.keep_float)) == (
+        True,
+        None,
+        {"layer3", "layer7"},
+    )
+    assert (("layer3",), True) in asked, "the first that seemed right was looked at on all examples"
+    on_all = sum(whole for _, whole in asked)
+    assert found.scored == {(None, None): on_all, (256, 4096): found.trials - on_all}
+    before = list(asked)
+    assert result().best == found.best
+    assert asked == before, "the journal knows which trials were on all examples"
+
+
+def test_what_there_is_no_time_to_confirm_is_said_to_be_so(tmp_path: Path) -> None:
+    def run(options: QuantizationOptions, whole: bool) -> Trial:
+        assert not whole
+        return replace(trial(options, 0.0, seconds=10.0), scored=256, examples=4096)
+
+    journal = Journal(tmp_path / "journal", "key")
+    found = search(Bench(run, journal, time.monotonic() + 60, lambda *_: None), lambda options: [], BASE)
+    assert (found.best.passed, found.best.scored, found.out_of_time) == (True, 256, True)
+    assert Journal(tmp_path / "journal", "key").trials == [found.best]
+
+
 def test_a_journal_is_gone_on_from(tmp_path: Path) -> None:
     ran: list[QuantizationOptions] = []
 
@@ -232,6 +272,26 @@ def test_a_network_that_int8_damages_comes_back(destroyed: Artifact, tmp_path: P
     assert not list(tmp_path.glob("*.search.jsonl"))
     with pytest.raises(OutputExists):
         autotune(destroyed, out=tmp_path, task=uneven())
+
+
+def test_a_large_evaluation_set_is_scored_in_parts(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).standard_normal((2048, 16)).astype(np.float32)
+    with torch.no_grad():
+        labels = Uneven()(torch.from_numpy(rows)).argmax(1).numpy()
+
+    def evaluate(predict: Predict) -> Score:
+        hits = np.concatenate([predict({"x": part})["logits"].argmax(1) for part in np.split(rows, 4)]) == labels
+        return Score("agreement", float(hits.mean()), samples=tuple(map(float, hits)))
+
+    task, told = uneven(evaluate=evaluate), list[str]()
+    (source,) = edgedl.export(task, ["onnx"], tmp_path)
+    made = autotune(source, task=task, max_drop=0.05, told=told.append)
+    assert "on 256 of 2,048 examples" in told[0]
+    assert made.manifest
+    record = made.manifest.provenance["search"]
+    assert sum(group["trials"] for group in record["scored"]) == record["trials"]
+    assert {group["of"] for group in record["scored"]} == {None, 2048}
+    assert made.manifest.evidence["score"]["drop"] <= 0.05
 
 
 def test_a_budget_out_of_reach_says_what_the_best_costs(destroyed: Artifact, tmp_path: Path) -> None:
