@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
+from edgedl.artifact import Artifact, manifest_path
 from edgedl.files import publish, staging
 
 _LEFT_OUT = ("cli", "report", "zoo", "targets", "pruning", "train", "tune")
 """folders of edgedl that no device needs"""
 _ENGINES = ("edgedl_ort", "edgedl_litert")
+_GOLDEN = "golden.safetensors"
+"""which no engine needs: they stay here"""
 
 
 def files() -> dict[str, bytes]:
@@ -39,6 +42,18 @@ def install(parent: Path) -> Path:
                 path.write_bytes(data)
             publish(stage, parent)
     return target
+
+
+def model_files(source: Artifact) -> list[Path]:
+    """The model, its manifest and its external data, or all members of a group: what a device needs of an artifact."""
+    if source.path.is_dir():
+        return [path for path in sorted(source.path.rglob("*")) if path.is_file() and not path.name.endswith(_GOLDEN)]
+    return [source.path, *(path for path in _beside(source.path) if path.is_file())]
+
+
+def _beside(path: Path) -> tuple[Path, ...]:
+    external = (f"{path.name}.data", f"{path.name}_data", f"{path.stem}.data")
+    return (manifest_path(path), *(path.with_name(name) for name in external))
 
 
 def _package(name: str) -> Iterator[tuple[str, bytes]]:

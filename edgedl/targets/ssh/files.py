@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl import files
-from edgedl.artifact import Artifact, manifest_path
+from edgedl.artifact import Artifact
 from edgedl.targets import runner
-
-_GOLDEN = "golden.safetensors"
-"""which no engine needs: they stay here"""
 
 
 @dataclass(frozen=True)
@@ -46,23 +43,14 @@ class Brought:
 
 
 def of_artifact(source: Artifact) -> tuple[str, tuple[Brought, ...]]:
-    """(path of the model on the board, its files): the model, its manifest and its external data, or all members of a group.
+    """(path of the model on the board, its files).
 
     The folder is called by the digest of them all, so that a file is brought once and never is another one.
     """
-    if source.path.is_dir():
-        found = [path for path in sorted(source.path.rglob("*")) if path.is_file() and not path.name.endswith(_GOLDEN)]
-    else:
-        found = [source.path, *(path for path in _beside(source.path) if path.is_file())]
-    parts = [Brought(path.relative_to(source.path.parent).as_posix(), path) for path in found]
+    parts = [Brought(path.relative_to(source.path.parent).as_posix(), path) for path in runner.model_files(source)]
     key = hashlib.sha256("".join(f"{part.name}\0{part.sha256}\0" for part in parts).encode()).hexdigest()[:24]
     brought = tuple(Brought(f"models/{key}/{part.name}", part.data) for part in parts)
     return f"models/{key}/{source.path.name}", brought
-
-
-def _beside(path: Path) -> tuple[Path, ...]:
-    external = (f"{path.name}.data", f"{path.name}_data", f"{path.stem}.data")
-    return (manifest_path(path), *(path.with_name(name) for name in external))
 
 
 @functools.cache
