@@ -58,7 +58,8 @@ def _quota(text: str) -> float:
     return share / 100
 
 
-def _memory(text: str) -> int:
+def parse_memory(text: str) -> int:
+    """Bytes, from a number with a unit; InvalidInput for none, or more than this machine has."""
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     size = parse_size(text) if text[-1:] in ("B", "b") else None
     if size is None or not 1 <= size <= there:
@@ -67,4 +68,4 @@ def _memory(text: str) -> int:
     return int(size)
 
 
-_READ: dict[str, Callable[[str], Any]] = {"cpus": _cpus, "quota": _quota, "memory": _memory}
+_READ: dict[str, Callable[[str], Any]] = {"cpus": _cpus, "quota": _quota, "memory": parse_memory}

@@ -1,0 +1,122 @@
+"""The target: instruction counts, true memory and a budget that kills."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgedl.artifact import Artifact
+from edgedl.errors import EdgedlError, EngineFailed, Unavailable
+from edgedl.isolated import IsolatedSession
+from edgedl.measure import Figure, Memory
+from edgedl.place import Launch
+from edgedl.runtime import Source
+from edgedl.spec import Feeds
+from edgedl.targets.qemu import sysroot
+from edgedl.targets.qemu.cores import CORES
+from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
+from edgedl.targets.qemu_system import console, setup
+from edgedl.targets.qemu_system.command import DEFAULT_BUDGET, PROGRAM, guest_memory, machine_command
+from edgedl.targets.qemu_system.device import EXAMPLE, NAME, Device, parse
+from edgedl.targets.qemu_system.image import build
+from edgedl.targets.target import Status, Target, TargetKind, Watch
+
+_NO_LATENCY = "instructions of a whole run of the session, with Python's, numpy's, the C library's and the kernel's; it is no latency of a device"
+_LEAST = "least budget: what the kernel charged the process with at the peak, with Python and numpy"
+
+
+class Machine:
+    """The place of one session: an emulated machine that is booted for it."""
+
+    def __init__(self, device: Device, scratch: Path, boot: setup.Boot) -> None:
+        self.name, self.device, self.scratch, self.boot = device.name, device, scratch, boot
+        self.budget = device.memory or DEFAULT_BUDGET
+
+    @contextlib.contextmanager
+    def launch(self, source: Source) -> Iterator[Launch]:
+        artifact = only_files(source, self.name)
+        setup.check()
+        if not self.boot.whole():
+            raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {NAME}")
+        archive = self.scratch / "initramfs"
+        path = build(archive, artifact, sysroot.sysroot(), self.boot, self.budget)
+        memory = guest_memory(archive.stat().st_size, self.budget)
+        yield Launch(machine_command(self.device.core, self.boot.kernel, archive, self._console, memory), path)
+
+    @property
+    def _console(self) -> Path:
+        return self.scratch / "console"
+
+    def failure(self, code: int, said: str) -> EdgedlError | None:
+        """code, said: of QEMU, which ends well when its guest does; below 0 it was ended here, which means what it means anywhere."""
+        if code < 0:
+            return None
+        if code:
+            last = said.splitlines()[-1] if said else f"exit code {code}"
+            return Unavailable(f"{self.name}: {last if last.startswith(PROGRAM) else f'{PROGRAM}: {last}'}")
+        text = self._console.read_text(errors="replace") if self._console.is_file() else ""
+        return console.explain(console.read(text), self.device, self.budget)
+
+
+class SystemTarget(EmulatedTarget[Machine]):
+    """One core with one budget."""
+
+    def __init__(self, device: Device, boot: setup.Boot | None = None) -> None:
+        super().__init__(device.name)
+        self.device, self._boot = device, boot
+
+    def guest(self, scratch: Path) -> Machine:
+        return Machine(self.device, scratch, self._boot or setup.boot())
+
+    def counted(self, session: IsolatedSession, guest: Machine, feeds: Feeds) -> dict[str, Any]:
+        session.ask("feed", {f"0/{name}": values for name, values in feeds.items()}, sets=1)
+        session.ask("measure", runs=1, seconds=0)
+        nanoseconds = session.ask("measure", runs=RUNS, seconds=0)[1]["wall_ns"]
+        memory, charged = Memory(**session.ask("memory")[0]), session.ask("charged")[0]["bytes"]
+        figures = (
+            Figure("instructions", float(nanoseconds.min()), "", "counted"),
+            Figure("peak memory", float(memory.peak), "B", "measured"),
+            Figure("engine and model", float(max(memory.peak - memory.base, 0)), "B", "measured"),
+            Figure("least budget", float(charged), "B", "measured"),
+        )
+        return {"figures": figures, "memory": memory, "notes": (self.device.core.kernels(), _NO_LATENCY, _LEAST)}
+
+
+class SystemKind(TargetKind):
+    """ARM64 with a Linux of its own."""
+
+    name = NAME
+    summary = f"emulated ARM64 with its own Linux: true memory, budgets that kill ({', '.join(CORES)})"
+    example = EXAMPLE
+    settings: ClassVar[Mapping[str, str]] = {"mirror": "URL of a Debian mirror"}
+
+    def open(self, detail: str) -> Target:
+        return SystemTarget(parse(detail))
+
+    def status(self) -> Status:
+        return setup.status()
+
+    def setup(self, detail: str, settings: Mapping[str, str], watch: Watch) -> None:
+        setup.setup(settings, watch, _compute)
+
+    def remove(self, detail: str) -> None:
+        setup.remove()
+
+
+def _compute(boot: setup.Boot) -> None:
+    """1 + 2 = 3, there; EngineFailed if not."""
+    source = Artifact(Path(str(files("edgedl") / "models" / "sum.tflite")))
+    with SystemTarget(parse(""), boot).session(source) as session:
+        got = session.run({"a": np.array([1], np.float32), "b": np.array([2], np.float32)})["sum"].tolist()
+    if got != [3.0]:
+        raise EngineFailed(
+            f"the emulated machine computes 1 + 2 = {got}: edgedl target remove {NAME}, and set it up again"
+        )
+
+
+kind = SystemKind()
