@@ -72,6 +72,14 @@ def explain(told: Told, device: Device, budget: int) -> EdgedlError:
     return EngineFailed(f"{device.name}: the engine's process {_ended(told.code)}{last}")
 
 
+def too_soon(told: Told, device: Device) -> EdgedlError:
+    """The machine was ended from here while it booted."""
+    last = f" (its last words: {told.last})" if told.last else ""
+    return EngineFailed(
+        f"{device.name}: ended before the guest had booted{last}: it needs a longer --timeout, or more free memory here"
+    )
+
+
 def _ended(code: int) -> str:
     """A shell tells a signal as 128 more than its number."""
     try:

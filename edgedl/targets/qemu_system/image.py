@@ -10,7 +10,7 @@ from edgedl.artifact import Artifact
 from edgedl.errors import Unavailable
 from edgedl.isolated import ENVIRONMENT
 from edgedl.sizes import size
-from edgedl.targets import runner
+from edgedl.targets import runner, state
 from edgedl.targets.qemu.sysroot import PYTHON, Sysroot
 from edgedl.targets.qemu_system.archive import Entry, file, folder, tree, write
 from edgedl.targets.qemu_system.setup import MODULES, Boot
@@ -33,8 +33,8 @@ def build(target: Path, source: Artifact, place: Sysroot, boot: Boot, budget: in
     except OSError as error:
         written = size(target.stat().st_size) if target.exists() else "0 B"
         raise Unavailable(
-            f"cannot write the guest's file system below {target.parent} ({error.strerror} after {written}): "
-            "set TMPDIR to a folder with 200 MB and twice the model"
+            f"cannot write the guest's file system below {place.folder.parent} ({error.strerror} after {written}): "
+            f"it needs room for the engine and the model; {state.VARIABLE} moves the folder"
         ) from error
     return f"/model/{source.path.name}"
 

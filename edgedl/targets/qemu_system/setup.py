@@ -108,8 +108,10 @@ def kernel_package(downloads: Downloads, mirror: str, watch: Watch) -> Path:
     if found := downloads.find("linux-image-6", "_arm64.deb"):
         return found
     (newest,) = packages(downloads, [_NEWEST], mirror, watch)
-    required = run(["dpkg-deb", "-f", str(newest), "Depends"], downloads.folder, f"cannot read {newest.name}")
-    newest.unlink()  # it is asked for anew after an interruption: the mirror keeps no old kernels
+    try:
+        required = run(["dpkg-deb", "-f", str(newest), "Depends"], downloads.folder, f"cannot read {newest.name}")
+    finally:
+        newest.unlink()  # it is asked for anew after an interruption: the mirror keeps no old kernels
     (kernel,) = packages(downloads, [f"{required.split()[0]}:arm64"], mirror, watch)
     return kernel
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, EngineFailed, Unavailable
+from edgedl.files import staging
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import Figure, Memory
 from edgedl.place import Launch
@@ -34,7 +35,7 @@ class Machine:
     """The place of one session: an emulated machine that is booted for it."""
 
     def __init__(self, device: Device, scratch: Path, boot: setup.Boot) -> None:
-        self.name, self.device, self.scratch, self.boot = device.name, device, scratch, boot
+        self.name, self.device, self.boot, self.console = device.name, device, boot, scratch / "console"
         self.budget = device.memory or DEFAULT_BUDGET
 
     @contextlib.contextmanager
@@ -43,24 +44,21 @@ class Machine:
         setup.check()
         if not self.boot.whole():
             raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {NAME}")
-        archive = self.scratch / "initramfs"
-        path = build(archive, artifact, sysroot.sysroot(), self.boot, self.budget)
-        memory = guest_memory(archive.stat().st_size, self.budget)
-        yield Launch(machine_command(self.device.core, self.boot.kernel, archive, self._console, memory), path)
-
-    @property
-    def _console(self) -> Path:
-        return self.scratch / "console"
+        with staging(self.boot.folder) as stage:  # what a killed process left there goes with the next session
+            archive = stage / "initramfs"
+            path = build(archive, artifact, sysroot.sysroot(), self.boot, self.budget)
+            memory = guest_memory(archive.stat().st_size, self.budget)
+            yield Launch(machine_command(self.device.core, self.boot.kernel, archive, self.console, memory), path)
 
     def failure(self, code: int, said: str) -> EdgedlError | None:
         """code, said: of QEMU, which ends well when its guest does; below 0 it was ended here, which means what it means anywhere."""
-        if code < 0:
-            return None
-        if code:
+        if code > 0:
             last = said.splitlines()[-1] if said else f"exit code {code}"
             return Unavailable(f"{self.name}: {last if last.startswith(PROGRAM) else f'{PROGRAM}: {last}'}")
-        text = self._console.read_text(errors="replace") if self._console.is_file() else ""
-        return console.explain(console.read(text), self.device, self.budget)
+        told = console.read(self.console.read_text(errors="replace") if self.console.is_file() else "")
+        if code < 0:
+            return None if told.started else console.too_soon(told, self.device)
+        return console.explain(told, self.device, self.budget)
 
 
 class SystemTarget(EmulatedTarget[Machine]):
@@ -91,7 +89,7 @@ class SystemKind(TargetKind):
     """ARM64 with a Linux of its own."""
 
     name = NAME
-    summary = f"emulated ARM64 with its own Linux: true memory, budgets that kill ({', '.join(CORES)})"
+    summary = f"emulated ARM64 with its own Linux: memory, its budgets ({', '.join(CORES)})"
     example = EXAMPLE
     settings: ClassVar[Mapping[str, str]] = {"mirror": "URL of a Debian mirror"}
 
