@@ -26,6 +26,7 @@ Examples:
   edgedl benchmark keywords.onnx --end-to-end
   edgedl benchmark digits.onnx --mode sustained --seconds 300 -o sustained.json
   edgedl benchmark digits.tflite --target qemu-aarch64:cortex-a76
+  edgedl benchmark digits.tflite --target qemu-aarch64-system:cortex-a53,memory=64MB
   edgedl benchmark digits.w8a8.tflite --target mcu:arduino-nano-33-ble
   edgedl benchmark digits.onnx --target local:cpus=1,quota=25%,memory=64MB
   edgedl benchmark digits.onnx --target ssh://pi@raspberrypi.local

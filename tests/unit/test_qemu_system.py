@@ -174,10 +174,15 @@ Killed
 edgedl: ended 137 1
 [    1.620686] reboot: Power down
 """
-PANIC = "[    1.1] Run /init as init process\r\n[    1.2] Kernel panic - not syncing: No working init found.\r\n[    1.3] x\r\n"
+PANIC = """[    1.1] Run /init as init process
+[    1.2] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.
+[    1.3] CPU: 0 PID: 1 Comm: swapper
+"""
+NO_ROOT = "[ 1.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n"
 ENDINGS = {
     KILLED: "needed more than 16 MB and was killed",
-    PANIC: f"{NAME}:cortex-a76,memory=16MB: the guest's kernel gave up: No working init found.",
+    PANIC: f"{NAME}:cortex-a76,memory=16MB: the guest's kernel gave up: No working init found",
+    NO_ROOT: "the guest's kernel gave up: VFS: Unable to mount root fs on unknown-block(0,0)",
     "": f"{NAME}:cortex-a76,memory=16MB: the guest did not start",
     "[    0.19] Initramfs unpacking failed: write error\n": "the guest did not start: Initramfs unpacking failed: write error",
     "insmod: can't insert '/modules/virtio.ko'\n[ 1.0] y\n": "the guest did not start: insmod: can't insert '/modules/virtio.ko'",
@@ -330,10 +335,12 @@ def test_an_interrupted_download_asks_again_which_kernel_is_present(
     assert asked[-2:] == ["linux-image-6.1.0-51-cloud-arm64", "busybox-static"]
 
 
-@pytest.mark.parametrize("lost", ["vmlinuz", "busybox", "virtio.ko", "contents.json"])
-def test_half_a_set_up_is_none(possible: Path, asked: list[str], lost: str) -> None:
+@pytest.mark.parametrize("damage", [None, b"", b"vmlinu", b"[]", b"{}", b'{"parts": 1}'])
+@pytest.mark.parametrize("part", ["vmlinuz", "busybox", "virtio.ko", "contents.json"])
+def test_half_a_set_up_is_none(possible: Path, asked: list[str], part: str, damage: bytes | None) -> None:
     set_up()
-    (setup.boot().ready / lost).unlink()
+    path = setup.boot().ready / part
+    path.unlink() if damage is None else path.write_bytes(damage)
     assert kind_of(NAME)[0].status().state == "set-up"
     with pytest.raises(Unavailable, match=f"is not set up: edgedl target setup {NAME}"):
         find(NAME).session(SUM)

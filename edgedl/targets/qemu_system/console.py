@@ -11,7 +11,8 @@ from edgedl.sizes import size
 from edgedl.targets.qemu_system.device import Device
 
 _ENDED = re.compile(r"^edgedl: ended (\d{1,3}) (\d{1,9})$")
-_PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
+_PANIC = re.compile(r"Kernel panic - not syncing: (.+?)(?:\.? {2}.*)?$")
+"""what it gave up for, without the advice that follows after two spaces"""
 _KERNEL = re.compile(r"^\[ *\d+\.\d+\] ?")
 _SHELL = (
     "Killed",

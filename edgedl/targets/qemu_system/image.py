@@ -50,7 +50,7 @@ def entries(source: Artifact, place: Sysroot, boot: Boot, budget: int) -> Iterat
     for name in ("lib", "usr", "etc"):
         yield from tree(place.ready / "root" / name, name, _NOT_NEEDED)
     yield from tree(place.packages, "packages", [_OTHER_ENGINE[source.format]])
-    yield from tree(runner.install(place.folder), "runner")
+    yield from tree(runner.install(place.folder), "runner", ["__pycache__"])  # else memory would tell what ran before
     yield from _model(source)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl.errors import Unavailable
-from edgedl.files import make_folder, publish, staging, write_atomic
+from edgedl.files import make_folder, publish, sha256, staging, write_atomic
 from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.qemu import sysroot
@@ -50,10 +50,16 @@ class Boot:
     def module(self, name: str) -> Path:
         return self.ready / f"{name}.ko"
 
+    def parts(self) -> dict[str, str]:
+        """File name -> sha256 of what is there; FileNotFoundError if something is missing."""
+        return {path.name: sha256(path) for path in (self.kernel, self.busybox, *map(self.module, MODULES))}
+
     def whole(self) -> bool:
-        """Whether the set-up ended, and nobody took anything out of it."""
-        parts = (self.kernel, self.busybox, *map(self.module, MODULES), self.ready / "contents.json")
-        return all(path.is_file() for path in parts)
+        """Whether the set-up ended, and every byte of it is there."""
+        try:
+            return bool(json.loads((self.ready / "contents.json").read_text())["parts"] == self.parts())
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
 
 def boot() -> Boot:
@@ -96,7 +102,8 @@ def setup(settings: Mapping[str, str], watch: Watch, try_out: Callable[[Boot], N
     (busybox,) = packages(downloads, [_BUSYBOX], mirror, watch)
     with staging(place.folder) as stage:
         build(Boot(stage), kernel, busybox, watch)
-        write_atomic(stage / "boot" / "contents.json", json.dumps(downloads.recorded(), indent=1).encode())
+        contents = {"parts": Boot(stage).parts(), "files": downloads.recorded()}
+        write_atomic(stage / "boot" / "contents.json", json.dumps(contents, indent=1).encode())
         watch("trying it out")
         try_out(Boot(stage))
         shutil.rmtree(place.ready, ignore_errors=True)

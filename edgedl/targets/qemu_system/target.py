@@ -89,7 +89,7 @@ class SystemKind(TargetKind):
     """ARM64 with a Linux of its own."""
 
     name = NAME
-    summary = f"emulated ARM64 with its own Linux: memory, its budgets ({', '.join(CORES)})"
+    summary = f"emulated ARM64 with a Linux of its own: memory and budgets ({', '.join(CORES)})"
     example = EXAMPLE
     settings: ClassVar[Mapping[str, str]] = {"mirror": "URL of a Debian mirror"}
 
