@@ -29,6 +29,7 @@ from edgedl.targets import find, kind_of
 from edgedl.targets.conformance import check
 from edgedl.targets.downloads import Downloads
 from edgedl.targets.qemu import sysroot
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu_system import archive, console, setup
 from edgedl.targets.qemu_system.archive import Entry
 from edgedl.targets.qemu_system.command import guest_memory, machine_command
@@ -140,7 +141,7 @@ def test_a_detail_is_a_core_and_a_budget(detail: str, name: str, memory: int | N
     ("detail", "message"),
     [
         ("cortex-a5", "unknown core 'cortex-a5': expected one of cortex-a53, cortex-a72, cortex-a76; did you mean 'cortex-a53'?"),
-        ("max", "core 'max' gives wrong int8 results"),
+        ("max", "core 'max' is no real processor, and gives wrong int8 results"),
         ("cortex-a53,memroy=3MB", "unknown limit 'memroy': expected one of memory; did you mean 'memory'?"),
         ("cortex-a53,", "unknown limit ''"),
         ("memory=64MB,cortex-a53", "unknown limit 'cortex-a53'"),
@@ -258,7 +259,7 @@ def possible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder that the set-ups are made in; that of qemu-aarch64 is there."""
     monkeypatch.setenv("EDGEDL_TARGETS", str(tmp_path / "targets"))
     monkeypatch.setattr(setup, "impossible", lambda: "")
-    monkeypatch.setattr(sysroot, "setup", lambda settings, watch: share(sysroot.sysroot()))
+    monkeypatch.setattr(sysroot, "setup", lambda guest, settings, watch: share(sysroot.sysroot(guest)))
     return tmp_path / "targets" / NAME
 
 
@@ -351,7 +352,7 @@ def test_half_a_set_up_is_none(possible: Path, asked: list[str], part: str, dama
 
 def test_without_its_sysroot_it_is_set_up_again(possible: Path, asked: list[str]) -> None:
     set_up()
-    sysroot.remove()
+    sysroot.remove(QEMU_AARCH64)
     assert kind_of(NAME)[0].status().state == "set-up"
     with pytest.raises(Unavailable, match=f"has no sysroot: edgedl target setup {NAME}"):
         find(NAME).session(SUM)
@@ -361,7 +362,7 @@ def test_removal_leaves_the_sysroot(possible: Path, asked: list[str]) -> None:
     set_up()
     kind_of(NAME)[0].remove("")
     assert not possible.exists()
-    assert sysroot.sysroot().contents()
+    assert sysroot.sysroot(QEMU_AARCH64).contents()
     kind_of(NAME)[0].remove("")
 
 
@@ -509,7 +510,9 @@ def test_a_session_there_computes_and_leaves_nothing(machine: Machine) -> None:
     ("tflite", "ai_edge_litert", "onnxruntime"), ("onnx", "onnxruntime", "ai_edge_litert"),
 ])  # fmt: skip
 def test_the_guest_gets_the_engine_that_loads_the_format(machine: Machine, fmt: str, engine: str, other: str) -> None:
-    held = {entry.name for entry in entries(Artifact(MODELS / f"sum.{fmt}"), sysroot.sysroot(), setup.boot(), 1)}
+    held = {
+        entry.name for entry in entries(Artifact(MODELS / f"sum.{fmt}"), sysroot.sysroot(QEMU_AARCH64), setup.boot(), 1)
+    }
     assert f"packages/{engine}" in held
     assert not any(name.startswith((f"packages/{other}", "usr/lib/gconv")) for name in held)
     assert {f"model/sum.{fmt}", "init", "order", "bin/busybox", "runner/edgedl/budgeted.py"} <= held
@@ -521,7 +524,7 @@ def test_a_group_comes_with_its_members(machine: Machine, tmp_path: Path) -> Non
     group.mkdir()
     for name in ("encoder.onnx", "decoder.onnx", "g.onnx.group.manifest.json", "encoder.onnx.golden.safetensors"):
         (group / name).write_text(name)
-    held = [entry.name for entry in entries(Artifact(group), sysroot.sysroot(), setup.boot(), 1)]
+    held = [entry.name for entry in entries(Artifact(group), sysroot.sysroot(QEMU_AARCH64), setup.boot(), 1)]
     assert held[held.index("model") :] == [
         "model", "model/g.onnx.group", "model/g.onnx.group/decoder.onnx", "model/g.onnx.group/encoder.onnx",
         "model/g.onnx.group/g.onnx.group.manifest.json",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from edgedl.errors import InvalidInput, UnknownName
 from edgedl.targets.limits.device_class import parse_memory
-from edgedl.targets.qemu.cores import Core, core_of
+from edgedl.targets.qemu.cores import Core
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 
 NAME = "qemu-aarch64-system"
 EXAMPLE = f"{NAME}:cortex-a53,memory=64MB"
@@ -24,7 +25,7 @@ class Device:
 def parse(detail: str) -> Device:
     """`CORE`, `memory=SIZE`, both, or nothing; UnknownName for another core or limit, InvalidInput for what makes no sense."""
     parts = detail.split(",") if detail else []
-    core = core_of(parts.pop(0) if parts and "=" not in parts[0] else "")
+    core = QEMU_AARCH64.core(parts.pop(0) if parts and "=" not in parts[0] else "")
     memory, name = None, f"{NAME}:{core.name}"
     for part in parts:
         key, _, value = part.partition("=")

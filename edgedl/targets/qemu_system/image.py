@@ -11,7 +11,8 @@ from edgedl.errors import Unavailable
 from edgedl.isolated import ENVIRONMENT
 from edgedl.sizes import size
 from edgedl.targets import runner, state
-from edgedl.targets.qemu.sysroot import PYTHON, Sysroot
+from edgedl.targets.qemu.guests import PYTHON
+from edgedl.targets.qemu.sysroot import Sysroot
 from edgedl.targets.qemu_system.archive import Entry, file, folder, tree, write
 from edgedl.targets.qemu_system.setup import MODULES, Boot
 

@@ -18,6 +18,7 @@ from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.downloads import MIRROR, packages
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu_system.command import PROGRAM
 from edgedl.targets.qemu_system.device import NAME
 from edgedl.targets.target import Status, Watch
@@ -76,7 +77,7 @@ def impossible() -> str:
 def status() -> Status:
     if reason := impossible():
         return Status("impossible", reason)
-    ready = boot().whole() and sysroot.sysroot().contents()
+    ready = boot().whole() and sysroot.sysroot(QEMU_AARCH64).contents()
     return Status("ready") if ready else Status("set-up", f"edgedl target setup {NAME}")
 
 
@@ -84,7 +85,7 @@ def check() -> None:
     """Unavailable unless a machine can be started, with the way out."""
     if reason := impossible():
         raise Unavailable(f"target {NAME!r} is not possible here: {reason}")
-    if not sysroot.sysroot().contents():
+    if not sysroot.sysroot(QEMU_AARCH64).contents():
         raise Unavailable(f"target {NAME!r} has no sysroot: edgedl target setup {NAME}")
 
 
@@ -92,7 +93,7 @@ def setup(settings: Mapping[str, str], watch: Watch, try_out: Callable[[Boot], N
     """Set qemu-aarch64 up, download the kernel and busybox and boot them, unless all of it is there."""
     if reason := impossible():
         raise Unavailable(f"target {NAME!r} is not possible here: {reason}")
-    sysroot.setup(settings, watch)
+    sysroot.setup(QEMU_AARCH64, settings, watch)
     place = boot()
     if place.whole():
         return

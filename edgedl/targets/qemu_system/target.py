@@ -19,8 +19,8 @@ from edgedl.place import Launch
 from edgedl.runtime import Source
 from edgedl.spec import Feeds
 from edgedl.targets.qemu import sysroot
-from edgedl.targets.qemu.cores import CORES
 from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu_system import console, setup
 from edgedl.targets.qemu_system.command import DEFAULT_BUDGET, PROGRAM, guest_memory, machine_command
 from edgedl.targets.qemu_system.device import EXAMPLE, NAME, Device, parse
@@ -46,7 +46,7 @@ class Machine:
             raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {NAME}")
         with staging(self.boot.folder) as stage:  # what a killed process left there goes with the next session
             archive = stage / "initramfs"
-            path = build(archive, artifact, sysroot.sysroot(), self.boot, self.budget)
+            path = build(archive, artifact, sysroot.sysroot(QEMU_AARCH64), self.boot, self.budget)
             memory = guest_memory(archive.stat().st_size, self.budget)
             yield Launch(machine_command(self.device.core, self.boot.kernel, archive, self.console, memory), path)
 
@@ -68,10 +68,10 @@ class SystemTarget(EmulatedTarget[Machine]):
         super().__init__(device.name)
         self.device, self._boot = device, boot
 
-    def guest(self, scratch: Path) -> Machine:
+    def place(self, scratch: Path) -> Machine:
         return Machine(self.device, scratch, self._boot or setup.boot())
 
-    def counted(self, session: IsolatedSession, guest: Machine, feeds: Feeds) -> dict[str, Any]:
+    def counted(self, session: IsolatedSession, place: Machine, feeds: Feeds) -> dict[str, Any]:
         session.ask("feed", {f"0/{name}": values for name, values in feeds.items()}, sets=1)
         session.ask("measure", runs=1, seconds=0)
         nanoseconds = session.ask("measure", runs=RUNS, seconds=0)[1]["wall_ns"]
@@ -89,7 +89,7 @@ class SystemKind(TargetKind):
     """ARM64 with a Linux of its own."""
 
     name = NAME
-    summary = f"emulated ARM64 with a Linux of its own: memory and budgets ({', '.join(CORES)})"
+    summary = f"emulated ARM64 with a Linux of its own: memory and budgets ({', '.join(core.name for core in QEMU_AARCH64.cores)})"
     example = EXAMPLE
     settings: ClassVar[Mapping[str, str]] = {"mirror": "URL of a Debian mirror"}
 
