@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgedl import registry
-from edgedl.artifact import Artifact
-from edgedl.errors import GateFailed, OutputExists, Unsupported
+from edgedl.artifact import Artifact, is_group
+from edgedl.comparing import TORCH, compare
+from edgedl.comparison import Comparison
+from edgedl.errors import EdgedlError, GateFailed, OutputExists, Unsupported
 from edgedl.exporting import export, group_suffix, left_by
 from edgedl.files import output_folder, remove, write_atomic
 from edgedl.measure import BenchmarkRecord, InputChoice, Plan, measure, subjects_of
@@ -30,7 +32,7 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Optimized:
-    """artifacts: the proven ones. refused: file name -> why it is not among them. report: rows, verdict, measurements."""
+    """artifacts: the proven ones. refused: file name -> why it is not among them. report: rows, verdict, measurements, profiles, layers."""
 
     folder: Path
     artifacts: tuple[Artifact, ...]
@@ -68,11 +70,14 @@ def optimize(
     recipe: Recipe, out: str | Path, *, force: bool = False, said: Step = lambda step: None,
     progress: Progress = lambda done, total: None,
 ) -> Optimized:  # fmt: skip
-    """Carry the recipe out in `out`: weights, artifacts, record.json, report.html, report.md, recipe.toml.
+    """Carry the recipe out in `out`: weights, artifacts, record.json, report.html, report.md, the layers of what is recommended, recipe.toml.
 
     force: begin anew in a folder that holds another run. said: told of each step. progress: of training and measuring.
     Raises OutputExists for a folder of another recipe, GateFailed if no float artifact could be proven.
     """
+    recipe.reference.resolve()
+    for name in recipe.formats:
+        registry.exporter(name)
     folder = output_folder(Path(out))
     _claim(folder / "recipe.toml", recipe, force)
     run = _Run(recipe, folder, _trained(recipe, folder, said, progress), said)
@@ -82,8 +87,11 @@ def optimize(
         raise GateFailed("; ".join(run.refused.values()))
     said("measure, interleaved, each in a process of its own")
     record = _measured(run, progress)
-    report = build(run.artifacts, record, MAX_DROP if recipe.max_drop is None else recipe.max_drop)
+    max_drop = MAX_DROP if recipe.max_drop is None else recipe.max_drop
+    layers = _layers(run, build(run.artifacts, record, max_drop))
+    report = build(run.artifacts, record, max_drop, layers=layers)
     files = {
+        **{f"{Path(found.b).name}.layers.json": found.to_json() for found in layers},
         "record.json": record.to_json(),
         "report.html": render(report, "html"),
         "report.md": render(report, "markdown"),
@@ -149,6 +157,20 @@ def _quantized(run: _Run, source: Artifact, scheme: str) -> Artifact:
 def _measured(run: _Run, progress: Progress) -> BenchmarkRecord:
     recipe = run.recipe
     subjects = subjects_of([*run.artifacts, run.reference], threads=(recipe.threads,))
-    plan = Plan(runs=recipe.runs, seconds=recipe.seconds, rounds=recipe.rounds, seed=recipe.seed)
+    plan = Plan(runs=recipe.runs, seconds=recipe.seconds, rounds=recipe.rounds, seed=recipe.seed, profile=True)
     with kept_in(run.folder / "record.json.journal", subjects, plan, anew=True) as journal:
         return measure(subjects, InputChoice(subjects), plan, progress, journal=journal)
+
+
+def _layers(run: _Run, report: Report) -> list[Comparison]:
+    """What is recommended against the original, tensor by tensor, where it is one quantized file; none where that cannot be told."""
+    row = report.choice.row
+    shipped = next((artifact for artifact in run.artifacts if row and artifact.path.name == row.name), None)
+    if shipped is None or is_group(shipped.path) or (row and row.scheme == "fp32"):
+        return []
+    run.said(f"compare {shipped.path.name} with the original, layer by layer")
+    try:
+        return [compare(TORCH, shipped, task=run.reference)]
+    except EdgedlError as error:
+        run.said(f"no comparison: {error}")
+        return []

@@ -107,6 +107,10 @@ def predicting(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence
     """A module that returns a tuple of tensors as a predict function; inputs in the order of its `forward`."""
 
     def predict(feeds: Feeds) -> dict[str, Array]:
+        if set(feeds) != set(inputs):
+            raise InvalidReference(
+                f"predict was given the inputs {', '.join(feeds) or 'none'}, expected {', '.join(inputs)}"
+            )
         with torch.inference_mode():
             tensors = module(*(torch.from_numpy(feeds[name]) for name in inputs))
         if len(tensors) != len(outputs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from edgedl import registry
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _OURS = f"{Path(__file__).parent}/"
+_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", "<")
 _NOT_THE_USERS = ("/site-packages/torch/", "/dist-packages/torch/", "/lib/python", "<")
 
 
@@ -35,6 +37,15 @@ def user_line_of(error: BaseException) -> str | None:
     """The user's line in an exception: from its traceback, or from a stack trace quoted in its message."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     return user_line(str(error)) or user_line(frames)
+
+
+def raised_by_user(error: BaseException) -> str | None:
+    """`net.py:12` where the user's own code raised, or called the library that did; None where edgedl's did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not any(part in frame.filename for part in _LIBRARIES):
+            ours = frame.filename.startswith(_OURS) or any(f"/{name}/" in frame.filename for name in _plugins())
+            return None if ours or frame.filename == sys.argv[0] else f"{frame.filename}:{frame.lineno}"
+    return None
 
 
 def described(error: BaseException) -> str:

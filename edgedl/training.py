@@ -22,6 +22,7 @@ from edgedl.report.training import pages
 from edgedl.source_lines import described
 from edgedl.task import Progress, Score, Task
 from edgedl.training_record import TrainingRecord, curve, result
+from edgedl.verify.evidence import scored
 
 
 def train(
@@ -60,13 +61,14 @@ def train(
         raise _told(error, checkpoint) from error
     if is_helper():
         return path, None
-    score = resolved.evaluate(predict_of(resolved, fitted.module)) if resolved.evaluate else None
+    write_files(path.parent, {path.name: weights.encode(fitted.module)})  # kept, whatever becomes of the score
+    score = scored(resolved.evaluate, predict_of(resolved, fitted.module)) if resolved.evaluate else None
     record = TrainingRecord(
         resolved.name, resolved.description, resolved.licence, seed, _words(resolved), engine, fitted.device,
         sum(parameter.numel() for parameter in fitted.module.parameters()), len(fitted.losses), fitted.seconds, fitted.resumed,
         curve(fitted.losses), environment(), result(score), reading.energy, reading.reason, grid,
     )  # fmt: skip
-    write_files(path.parent, {path.name: weights.encode(fitted.module), **pages(record)})
+    write_files(path.parent, pages(record))
     checkpoint.remove()
     return path, score
 

@@ -137,8 +137,19 @@ def _failed(error: Exception, debug: bool) -> int:
         click.echo(f"edgedl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
         return 2
     first = (str(error).strip() or "no message").splitlines()[0]
+    if line := _line_of_the_users(error):
+        click.echo(
+            f"edgedl: {line} raised {type(error).__name__}: {first} (--debug shows the whole traceback)", err=True
+        )
+        return 2
     click.echo(
         f"edgedl: internal error, {type(error).__name__}: {first} (please report it with the output of --debug)",
         err=True,
     )
     return 1
+
+
+def _line_of_the_users(error: Exception) -> str | None:
+    from edgedl.source_lines import raised_by_user
+
+    return raised_by_user(error)

@@ -113,7 +113,7 @@ def verdict(profile: Profile) -> str:
     kind = max(kinds, key=lambda name: kinds[name])
     where = f"{kinds[kind]:.0%} of the operators' time is {kind}"
     if profile.roof is None:
-        return f"{where}; what bounds it is not known, for no roofline was measured"
+        return f"bound by what is not known, for want of a roofline or of what the operators move; {where}"
     bound, share = next(iter(profile.by_bound(profile.roof).items()))
     reached = sum(profile.roof.share(cost) * cost.ns for cost in profile.operators) / max(profile.total_ns, 1e-9)
     return f"bound by {BOUNDS[bound]} in {share:.0%} of its time; {where}; it reaches {reached:.0%} of the measured roofline"

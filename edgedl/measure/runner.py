@@ -106,8 +106,8 @@ class Runner:
         return int(np.clip(self.plan.seconds / typical, 5, 200))
 
     def roofed(self, profile: Profile) -> Profile:
-        """With the machine's roofline, where that is this machine's processor."""
-        if self.place is not HERE or self.subject.device != "cpu":
+        """With the machine's roofline, where that is this machine's processor and the engine tells what its operators move."""
+        if self.place is not HERE or self.subject.device != "cpu" or not profile.working_set:
             return profile
         return replace(profile, roof=roofline(self.subject.threads or os.cpu_count() or 1, profile.working_set))
 

@@ -24,7 +24,7 @@ from edgedl.pruning.outcome import Options
 from edgedl.pruning.workshop import Workshop
 from edgedl.task import Progress, Score, Task
 from edgedl.training import fit
-from edgedl.verify.evidence import score_drop
+from edgedl.verify.evidence import score_drop, scored
 
 STRENGTH = 1.0
 """Weight of the teacher's loss beside the task's own."""
@@ -137,4 +137,4 @@ class Recovery:
 
     def score(self, module: nn.Module) -> Score:
         assert self.task.evaluate
-        return self.task.evaluate(eager(program_of(self.task, module)))
+        return scored(self.task.evaluate, eager(program_of(self.task, module)))

@@ -98,7 +98,7 @@ def dropped(evaluate: Callable[[Predict], Score] | None, reference: Predict, can
 
 
 def scored(evaluate: Callable[[Predict], Score], predict: Predict) -> Score:
-    """What evaluate says of the predict function; InvalidReference where it raises."""
+    """The score; InvalidReference with the user's line for what `evaluate` raises."""
     try:
         return evaluate(predict)
     except EdgedlError:

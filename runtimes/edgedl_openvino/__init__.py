@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source
+
+if TYPE_CHECKING:
+    from edgedl.measure.profile import Profile
+    from edgedl.spec import Feeds
 
 
 class OpenvinoRuntime:
@@ -26,6 +32,13 @@ class OpenvinoRuntime:
         from edgedl_openvino.session import OpenvinoSession
 
         return OpenvinoSession(source, device, threads, options)
+
+    def profile(
+        self, source: Source, device: str, threads: int | None, options: Options, sets: Sequence[Feeds], runs: int
+    ) -> Profile:
+        from edgedl_openvino.profile import profile
+
+        return profile(source, threads, options, sets, runs)
 
 
 runtime = OpenvinoRuntime()

@@ -24,14 +24,21 @@ _NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 class OpenvinoSession(Session):
     """OpenVINO converts a wrong dtype without a word, so that dtypes and shapes are checked here.
 
-    engine: name, version and the precision in which the float parts run.
+    counters: whether each node is timed, which costs a little. engine: name, version and the precision in which the float parts run.
     """
 
-    def __init__(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
+    def __init__(
+        self,
+        source: Source,
+        device: str,
+        threads: int | None,
+        options: Options = NO_OPTIONS,
+        counters: bool = False,
+    ) -> None:
         assert isinstance(source, Artifact)
         if device != "cpu":
             raise Unavailable(f"device {device!r} is not here: OpenVINO runs on 'cpu' in edgedl")
-        compiled = _compiled(source, threads, options)
+        compiled = _compiled(source, threads, options, counters)
         told = (source.manifest.inputs, source.manifest.outputs) if source.manifest else (None, None)
         super().__init__(
             specs(compiled.inputs, told[0]),
@@ -54,6 +61,10 @@ class OpenvinoSession(Session):
             outputs[spec.name] = dequantize(outputs[spec.name], spec.quantization)
         return outputs
 
+    def counters(self) -> list[Any]:
+        """OpenVINO's ProfilingInfo of each node in the last run; for a session with `counters`."""
+        return list(self._request.get_profiling_info())
+
     def _checked(self, feeds: Feeds, number: int) -> Array:
         spec = self.inputs[number]
         array = feeds[spec.name]
@@ -62,10 +73,11 @@ class OpenvinoSession(Session):
         return array
 
 
-def _compiled(source: Artifact, threads: int | None, options: Options) -> Any:
+def _compiled(source: Artifact, threads: int | None, options: Options, counters: bool) -> Any:
     precision = option_value(options, "precision", _PRECISIONS, "auto")
     core = openvino.Core()
     config = {"PERFORMANCE_HINT": option_value(options, "hint", _HINTS, "latency")}
+    config["PERF_COUNT"] = "YES" if counters else "NO"
     config["ENABLE_CPU_PINNING"] = option_value(options, "pinning", _SWITCH, "0")
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)

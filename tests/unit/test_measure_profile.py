@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from test_measure_samples import measured, record
 from tflite_models import exported, quantized, sample
 
+from edgedl import TaskReference, registry
 from edgedl.artifact import Artifact
-from edgedl.errors import EngineFailed, InvalidInput
+from edgedl.errors import EngineFailed, InvalidInput, Unsupported
 from edgedl.measure import BenchmarkRecord, InputChoice, OperatorCost, Plan, Profile, Roof, measure, subjects_of
 from edgedl.measure import roofline as probe
 from edgedl.measure.profile import verdict
@@ -47,7 +48,7 @@ def test_one_sentence_says_what_bounds_the_model() -> None:
         "bound by the processor's arithmetic in 48% of its time; 48% of the operators' time is Conv; it reaches 57% of the "
         "measured roofline"
     )
-    assert "no roofline was measured" in verdict(replace(PROFILE, roof=None))
+    assert "for want of a roofline" in verdict(replace(PROFILE, roof=None))
 
 
 def test_the_table_is_sorted_and_says_what_profiling_costs() -> None:
@@ -190,6 +191,27 @@ def test_a_recurrent_file_is_profiled_with_its_loop(tmp_path: Path) -> None:
     found = litert.profile(Artifact(export(network, arrays, tmp_path)), "cpu", 1, {}, [arrays], 5)
     (loop,) = [cost for cost in found.operators if cost.kind == "WHILE"]
     assert (loop.macs or 0) > 0
+
+
+def test_eager_torch_is_profiled_in_the_order_of_its_calls() -> None:
+    reference = TaskReference("zoo:digits")
+    feeds = reference.resolve().example_inputs()
+    found = registry.runtime("torch").profile(reference, "cpu", 1, {}, [feeds], 5)
+    kinds = [cost.kind for cost in found.operators]
+    assert kinds.index("conv2d") < kinds.index("max_pool2d") < kinds.index("linear")
+    (linear,) = [cost for cost in found.operators if cost.kind == "linear"]
+    assert linear.macs == 64 * 10
+    with pytest.raises(Unsupported, match="profiled on the CPU"):
+        registry.runtime("torch").profile(TaskReference("zoo:translation"), "cpu", 1, {}, [feeds], 5)
+
+
+def test_openvino_tells_each_node_and_the_kernel_that_ran_it(digits_onnx: Artifact) -> None:
+    pytest.importorskip("openvino")
+    feeds = digits_onnx.golden()[0]
+    found = registry.runtime("openvino").profile(digits_onnx, "cpu", 1, {"precision": "f32"}, [feeds], 5)
+    assert {cost.kind for cost in found.operators} >= {"Convolution", "FullyConnected"}
+    assert any(cost.name.endswith("f32]") or "FP32]" in cost.name for cost in found.operators)
+    assert 0 < found.total_ns <= found.whole_ns * 1.001
 
 
 def test_benchmarks_carry_the_profile_and_the_roofline(
