@@ -12,7 +12,7 @@ from torch import nn
 
 from edgedl import Axis, Task
 from edgedl.errors import InvalidInput, InvalidReference
-from edgedl.program import named_tensors, program_of, tracing_lengths
+from edgedl.program import named_tensors, predicting, program_of, tracing_lengths
 
 T = torch.zeros(2)
 X = {"x": floats(2, 4)}
@@ -146,3 +146,9 @@ def test_specs_of_both_layouts() -> None:
     assert [str(s) for s in program.input_specs()] == ["image: float32[batch, 3, 5, 7]", "n: int64[2]"]
     assert [str(s) for s in program.artifact_specs()] == ["image: float32[batch, 5, 7, 3]", "n: int64[2]"]
     assert program.laid_out(program.inputs)["image"].shape[1:] == (5, 7, 3)
+
+
+@pytest.mark.parametrize("fed", [{}, {"y": X["x"]}, {**X, "y": X["x"]}])
+def test_predict_names_the_inputs_that_it_was_given_wrongly(fed: Any) -> None:
+    with pytest.raises(InvalidReference, match="predict was given the inputs .*, expected x"):
+        predicting(nn.Linear(4, 2), ("x",), ("y",))(fed)
