@@ -22,7 +22,7 @@ from edgedl.group import Group, MemberFile
 from edgedl.spec import DTYPES, Array, Quantization, State, TensorSpec
 
 SCHEMA_VERSION = 1
-FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
+FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".ncnn": "ncnn"}
 """file suffix -> format"""
 
 

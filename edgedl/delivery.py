@@ -40,6 +40,8 @@ _VERSIONS = (
     "litert-torch",
     "ai-edge-litert",
     "ai-edge-quantizer",
+    "ncnn",
+    "pnnx",
     "torchao",
     "numpy",
 )

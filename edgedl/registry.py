@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgedl.errors import Unavailable, UnknownName
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from edgedl.exporter import Exporter
     from edgedl.runtime import Runtime
     from edgedl.targets import TargetKind
+
+T = TypeVar("T")
 
 
 def exporters() -> dict[str, EntryPoint]:
@@ -91,10 +94,19 @@ def _imported(point: EntryPoint) -> Any:
         raise Unavailable(f"the plugin {point.name!r} ({point.value}) could not be imported: {error}") from error
 
 
+def usable_exporters() -> dict[str, Exporter]:
+    """The exporters that import and have what they need."""
+    return _usable(exporters(), exporter)
+
+
 def usable_runtimes() -> dict[str, Runtime]:
     """The runtimes that import and have what they need; `edgedl doctor` tells what ails the others."""
+    return _usable(runtimes(), runtime)
+
+
+def _usable(points: dict[str, EntryPoint], load: Callable[[str], T]) -> dict[str, T]:
     found = {}
-    for name in runtimes():
+    for name in points:
         with contextlib.suppress(Unavailable):
-            found[name] = runtime(name)
+            found[name] = load(name)
     return found

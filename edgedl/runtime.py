@@ -243,7 +243,7 @@ def _runtime_for(source: Source, name: str) -> Runtime:
 
 
 def _remedy(fmt: str) -> str:
-    extra = {"onnx": "ort", "tflite": "litert", "torch": "train"}.get(fmt)
+    extra = {"onnx": "ort", "tflite": "litert", "ncnn": "ncnn", "torch": "train"}.get(fmt)
     return f"pip install 'edgedl[{extra}]'" if extra else f"install a plugin that loads {fmt}"
 
 

@@ -1,27 +1,30 @@
-"""ncnn as an edgedl runtime: ONNX files on the processors of phones and of this machine, converted by pnnx."""
+"""ncnn as an edgedl runtime: its own files, and ONNX files that pnnx converts, on the processors of phones and of this machine."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
+from edgedl.artifact import Artifact
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source
 
 
 class NcnnRuntime:
-    """Loads `.onnx` files whose operators pnnx and ncnn have. device: `cpu`."""
+    """Loads `.ncnn` files, and `.onnx` files whose operators pnnx and ncnn have. device: `cpu`."""
 
     name = "ncnn"
-    formats = frozenset({"onnx"})
-    requires = ("ncnn", "pnnx", "onnx")
+    formats = frozenset({"ncnn", "onnx"})
+    requires = ("ncnn",)
     extra = "ncnn"
     options: Options = MappingProxyType(
         {"precision": "f32 (default); bf16 or, on ARM processors that compute in it, fp16: of weights and activations"}
     )
 
     def load(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> Session:
+        from edgedl_ncnn.converted import ConvertedSession
         from edgedl_ncnn.session import NcnnSession
 
-        return NcnnSession(source, device, threads, options)
+        assert isinstance(source, Artifact)
+        return (NcnnSession if source.format == "ncnn" else ConvertedSession)(source, device, threads, options)
 
 
 runtime = NcnnRuntime()

@@ -1,8 +1,10 @@
-"""What pnnx made, loaded into ncnn: one network for inputs of fixed shapes."""
+"""ncnn's two files, loaded into ncnn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,59 +13,69 @@ import ncnn
 import numpy as np
 
 from edgedl.errors import EngineFailed
-from edgedl.spec import Array
-from edgedl_ncnn.conversion import Converted
+from edgedl.spec import Array, TensorSpec
+from edgedl_ncnn.files import Files, Port
 
 
 @dataclass(frozen=True)
 class Network:
-    """source: for messages. net: an ncnn.Net, which may run in several threads at once. inputs, outputs: see Converted."""
+    """source: for messages. net: an ncnn.Net, which may run in several threads at once."""
 
     source: Path
     net: Any
-    inputs: dict[str, int]
-    outputs: dict[str, int]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
-    def run(self, arrays: Sequence[Array], outputs: int) -> list[Array]:
-        """The outputs, in their order, of float32 and int32 arrays in the order of the inputs; EngineFailed if ncnn gives up."""
-        extractor = self.net.create_extractor()
-        for number, array in enumerate(arrays):
-            if (axis := self.inputs.get(f"in{number}")) is not None:
-                extractor.input(f"in{number}", ncnn.Mat(array, batch_index=axis).clone())
-        return [self._output(extractor, f"out{number}") for number in range(outputs)]
+    def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        """Outputs by name, from float32 and int32 arrays in the order of the inputs; EngineFailed if ncnn gives up."""
+        extractor, lengths = self.net.create_extractor(), dict[int | str, int]()
+        for port, array in zip(self.inputs, arrays, strict=True):
+            lengths.update(zip(port.spec.shape, array.shape, strict=True))
+            if port.blob is not None:
+                extractor.input(port.blob, ncnn.Mat(array, batch_index=port.batch).clone())
+        return {port.spec.name: self._output(extractor, port, lengths) for port in self.outputs}
 
-    def _output(self, extractor: Any, name: str) -> Array:
-        if name not in self.outputs:
-            raise EngineFailed(
-                f"{self.source} is not for ncnn: pnnx loses its output number {name.removeprefix('out')}"
-            )
-        code, found = extractor.extract(name)
+    def _output(self, extractor: Any, port: Port, lengths: Mapping[int | str, int]) -> Array:
+        code, found = extractor.extract(port.blob)
         if code:
-            raise EngineFailed(f"{self.source} is not for ncnn, which gives the code {code} in place of an output")
-        return np.array(found.numpy(batch_index=self.outputs[name]))
+            raise EngineFailed(f"ncnn gives up on {self.source} (code {code} for {port.spec.name!r}){at(lengths)}")
+        return as_told(np.array(found.numpy(batch_index=port.batch)), port.spec, lengths)
 
 
-def open_network(source: Path, converted: Converted, threads: int | None, precision: str) -> Network:
-    """precision: `f32`, `bf16` or `fp16`. EngineFailed names the layers that ncnn lacks."""
-    _check_layers(source, converted)
+def as_told(array: Array, spec: TensorSpec, lengths: Mapping[int | str, int]) -> Array:
+    """An output of ncnn in the shape that the file tells; EngineFailed if it has another size.
+
+    lengths: of the dynamic axes of the inputs. An output with other axes has to come in its own shape.
+    """
+    shape = tuple(d if isinstance(d, int) else lengths.get(d, -1) for d in spec.shape)
+    fits = math.prod(shape) == array.size if -1 not in shape else spec.accepts(array.shape)
+    if not fits:
+        raise EngineFailed(f"ncnn gives an output of shape {array.shape}, and the file tells {spec}{at(lengths)}")
+    return array if -1 in shape else array.reshape(shape)
+
+
+def at(lengths: Mapping[int | str, int]) -> str:
+    """At which lengths of the dynamic axes, if there are any: the end of a sentence about what does not work there."""
+    told = ", ".join(f"{name}={length}" for name, length in lengths.items() if isinstance(name, str))
+    return f", at {told}; ncnn has few layers for dynamic axes: export it without --dynamic" if told else ""
+
+
+def open_network(source: Path, files: Files, threads: int | None, precision: str) -> Network:
+    """precision: `f32`, `bf16` or `fp16`."""
     net = ncnn.Net()
     if threads is not None:
         net.opt.num_threads = threads
     _set_precision(net.opt, precision)
-    if net.load_param(str(converted.param)) or net.load_model(str(converted.bin)):
-        raise EngineFailed(f"{source} is not for ncnn, which does not load what pnnx made of it")
-    return Network(source, net, converted.inputs, converted.outputs)
+    with tempfile.TemporaryDirectory(prefix="edgedl-ncnn-") as folder:
+        param, weights = Path(folder) / "model.param", Path(folder) / "model.bin"
+        param.write_text(files.param)
+        weights.write_bytes(files.weights)
+        if net.load_param(str(param)) or net.load_model(str(weights)):
+            raise EngineFailed(f"ncnn does not load {source}: a layer that its release lacks?")
+    return Network(source, net, files.inputs, files.outputs)
 
 
 def _set_precision(option: Any, precision: str) -> None:
     for kind, names in {"fp16": ("storage", "packed", "arithmetic"), "bf16": ("storage", "packed")}.items():
         for name in names:
             setattr(option, f"use_{kind}_{name}", kind == precision)
-
-
-def _check_layers(source: Path, converted: Converted) -> None:
-    """pnnx writes what it has no ncnn layer for as it is."""
-    kinds = {line.split()[0] for line in converted.param.read_text().splitlines()[2:] if line.strip()}
-    if missing := sorted(kind for kind in kinds if ncnn.layer_to_index(kind) < 0):
-        quantized = ": take the float file" if any("quantize" in kind.lower() for kind in missing) else ""
-        raise EngineFailed(f"{source} is not for ncnn, which has no layer for {', '.join(missing)}{quantized}")

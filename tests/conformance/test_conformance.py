@@ -22,7 +22,7 @@ from edgedl.schemes import SCHEMES
 from edgedl.verify.parity import relative_rms
 
 Made = Callable[[str, str, str, bool], Artifact]
-FORMATS = sorted(registry.exporters())
+FORMATS = sorted(registry.usable_exporters())
 BATCH = {True: "dynamic", False: "static"}
 RUNS = [
     (network, format, scheme, runtime)

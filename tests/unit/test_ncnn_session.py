@@ -1,4 +1,4 @@
-"""ncnn as a runtime; what needs the engine runs where its wheels are installed."""
+"""ncnn as a runtime of ONNX files; what needs the engine runs where its wheels are installed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from edgedl import Artifact, load
 from edgedl.errors import EdgedlError, EngineFailed, InvalidArtifact, InvalidTensor, Unavailable, UnknownName
 from edgedl.runtime import runtimes_for
 from edgedl.spec import TensorSpec
-from edgedl_ncnn import specs
-from edgedl_ncnn.prepare import prepared
+from edgedl_pnnx.prepare import prepared
+from edgedl_pnnx.specs import onnx_specs
 
 ONE = np.array([1], np.float32)
 SUM = Path(str(files("edgedl") / "models" / "sum.onnx"))
@@ -83,14 +83,14 @@ def test_an_embedding_loses_the_axis_that_is_the_default(tmp_path: Path) -> None
 
 class TestSpecs:
     def test_the_file_names_them(self) -> None:
-        inputs, outputs = specs.specs_of(SUM)
+        inputs, outputs = onnx_specs(SUM)
         assert [spec.name for spec in (*inputs, *outputs)] == ["a", "b", "sum"]
 
     def test_a_dtype_that_ncnn_lacks_is_named(self, tmp_path: Path) -> None:
         node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
         source = written(tmp_path / "net.onnx", [node], {"x": (TensorProto.BOOL, [2])})
         with pytest.raises(EngineFailed, match=r"takes inputs of float32, int32, int64: x: bool\[2\]"):
-            specs.specs_of(source)
+            onnx_specs(source)
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, SUM.stat().st_size), st.binary(max_size=9))
@@ -98,17 +98,9 @@ class TestSpecs:
         path = tmp_path_factory.mktemp("damaged") / "net.onnx"
         path.write_bytes(SUM.read_bytes()[:cut] + tail)
         try:
-            specs.specs_of(path)
+            onnx_specs(path)
         except (InvalidArtifact, EngineFailed) as error:
             assert "net.onnx" in str(error)
-
-    def test_an_output_takes_the_shape_that_the_file_tells(self) -> None:
-        spec = TensorSpec("y", ("batch", 1, 3), "float32")
-        assert specs.as_told(np.zeros((2, 3)), spec, {"batch": 2}).shape == (2, 1, 3)
-        assert specs.as_told(np.zeros((2, 1, 3)), spec, {}).shape == (2, 1, 3)
-        for array, lengths in ((np.zeros((2, 4)), {"batch": 2}), (np.zeros((2, 3)), {})):
-            with pytest.raises(EngineFailed, match=r"the file tells y: float32\[batch, 1, 3\]"):
-                specs.as_told(array, spec, lengths)
 
 
 class TestEngine:
@@ -116,6 +108,16 @@ class TestEngine:
     def _installed(self) -> None:
         pytest.importorskip("ncnn")
         pytest.importorskip("pnnx")
+
+    def test_an_output_takes_the_shape_that_the_file_tells(self) -> None:
+        from edgedl_ncnn.network import as_told
+
+        spec = TensorSpec("y", ("batch", 1, 3), "float32")
+        assert as_told(np.zeros((2, 3)), spec, {"batch": 2}).shape == (2, 1, 3)
+        assert as_told(np.zeros((2, 1, 3)), spec, {}).shape == (2, 1, 3)
+        for array, lengths in ((np.zeros((2, 4)), {"batch": 2}), (np.zeros((2, 3)), {})):
+            with pytest.raises(EngineFailed, match=r"the file tells y: float32\[batch, 1, 3\]"):
+                as_told(array, spec, lengths)
 
     def test_it_computes_and_says_in_which_precision(self) -> None:
         with load(SUM, "ncnn", threads=1) as session:
@@ -211,7 +213,7 @@ class TestEngine:
         assert "\n" not in str(caught.value)
 
     def test_pnnx_that_hangs_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from edgedl_ncnn import conversion
+        from edgedl_pnnx import conversion
 
         monkeypatch.setattr(conversion, "SECONDS", 0.001)
         with pytest.raises(EngineFailed, match=r"pnnx did not convert it within 0.001 s"):
@@ -221,7 +223,7 @@ class TestEngine:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Held against ONNX Runtime: a conversion of another graph has the right shapes and the wrong numbers."""
-        from edgedl_ncnn import conversion
+        from edgedl_pnnx import conversion
 
         double = helper.make_node("Add", ["x", "x"], ["y"])
         other = written(tmp_path / "other.onnx", [double], {"x": (TensorProto.FLOAT, [2, 3])})

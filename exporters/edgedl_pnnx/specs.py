@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from edgedl.errors import EngineFailed, InvalidArtifact
-from edgedl.spec import Array, TensorSpec
-from edgedl_ncnn.prepare import inferred
+from edgedl.spec import TensorSpec
+from edgedl_pnnx.prepare import inferred
 
 PNNX_TYPES = {"float32": "f32", "int32": "i32", "int64": "i64"}
 """dtype of an input -> how pnnx writes it; ncnn holds both integers in 32 bits"""
@@ -19,7 +18,7 @@ UNNAMED = "dynamic"
 """The name of every dynamic axis without one."""
 
 
-def specs_of(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def onnx_specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """(inputs, outputs); InvalidArtifact if it is no whole ONNX model, EngineFailed for a dtype that ncnn does not carry."""
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -46,15 +45,3 @@ def _check(path: Path, specs: Iterable[TensorSpec], known: Iterable[str], what: 
     for spec in specs:
         if spec.dtype not in known:
             raise EngineFailed(f"{path} is not for ncnn, which {what} of {', '.join(known)}: {spec}")
-
-
-def as_told(array: Array, spec: TensorSpec, lengths: Mapping[int | str, int]) -> Array:
-    """An output of ncnn in the shape that the file tells; EngineFailed if it has another size.
-
-    lengths: of the dynamic axes of the inputs. An output with other axes has to come in its own shape.
-    """
-    shape = tuple(d if isinstance(d, int) else lengths.get(d, -1) for d in spec.shape)
-    fits = math.prod(shape) == array.size if -1 not in shape else spec.accepts(array.shape)
-    if not fits:
-        raise EngineFailed(f"ncnn gives an output of shape {array.shape}, and the file tells {spec}")
-    return array if -1 in shape else array.reshape(shape)

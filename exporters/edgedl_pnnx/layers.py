@@ -1,0 +1,95 @@
+"""The layers of a `.ncnn` file, and what is in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgedl import ledger
+from edgedl.errors import EngineFailed
+from edgedl.exporter import Description
+from edgedl.exporter import Layer as Named
+from edgedl_pnnx import graph
+from edgedl_pnnx.bundle import Bundle
+from edgedl_pnnx.values import values
+
+_WITH_MACS = (
+    "Convolution", "ConvolutionDepthWise", "Convolution1D", "InnerProduct", "Gemm", "LSTM", "GRU", "RNN",
+)  # fmt: skip
+_UNKNOWN_COST = ("MatMul", "SDPA", "MultiHeadAttention", "Deconvolution", "DeconvolutionDepthWise")
+
+
+def layers(source: Path) -> tuple[Named, ...]:
+    """Those with multiplications by weights, in the order of computation."""
+    bundle = Bundle.read(source)
+    read = graph.read(bundle.param, bundle.weights, str(source))
+    sizes = _sizes(bundle, read)
+    return tuple(
+        Named(layer.name, layer.kind, layer.outputs[0], _parameters(layer), _macs(layer, sizes))
+        for layer in read
+        if layer.kind in _WITH_MACS
+    )
+
+
+def describe(path: Path) -> Description:
+    bundle = Bundle.read(path)
+    read = graph.read(bundle.param, bundle.weights, str(path))
+    stored = list(_constants(read))
+    dtypes: Counter[str] = Counter()
+    for _, dtype, count, _ in stored:
+        dtypes[dtype] += count
+    return Description(
+        tuple(port.spec for port in bundle.inputs), tuple(port.spec for port in bundle.outputs),
+        dict(Counter(layer.kind for layer in read if layer.kind != "Input")), sum(map(_parameters, read)), _all_macs(bundle, read),
+        dict(dtypes), ledger=ledger.ledger(stored),
+    )  # fmt: skip
+
+
+def _constants(read: tuple[graph.Layer, ...]) -> Iterator[tuple[str, str, int, int]]:
+    """(operator, dtype, bytes, axes longer than 1); ncnn's buffers are flat, and those with a tag are matrices."""
+    for layer in read:
+        for weights in layer.weights:
+            yield layer.kind, weights.values.dtype.name, weights.values.nbytes, 2 if weights.tagged else 1
+
+
+def _parameters(layer: graph.Layer) -> int:
+    """Weights and biases; the scales of int8 are none."""
+    scales = 0 if not layer.number(8) or layer.kind == "Gemm" else 3 if layer.number(8) > 100 else 2
+    return sum(weights.values.size for weights in layer.weights[: len(layer.weights) - scales])
+
+
+def _all_macs(bundle: Bundle, read: tuple[graph.Layer, ...]) -> int | None:
+    if any(layer.kind in _UNKNOWN_COST for layer in read):
+        return None
+    sizes = _sizes(bundle, read)
+    found = [_macs(layer, sizes) for layer in read if layer.kind in _WITH_MACS]
+    return None if None in found else sum(count or 0 for count in found)
+
+
+def _sizes(bundle: Bundle, read: tuple[graph.Layer, ...]) -> Mapping[str, int]:
+    """Blob -> elements at the written shapes, dynamic axes as 1; none where the network does not run so."""
+    feeds = {
+        port.spec.name: np.zeros([d if isinstance(d, int) else 1 for d in port.spec.shape], port.spec.dtype)
+        for port in bundle.inputs
+    }
+    wanted = {layer.outputs[0] for layer in read if layer.kind in _WITH_MACS}
+    try:
+        return {blob: array.size for blob, array in values(bundle, feeds, wanted)}
+    except EngineFailed:
+        return {}
+
+
+def _macs(layer: graph.Layer, sizes: Mapping[str, int]) -> int | None:
+    """Elements of the output times the products of each; of a recurrent layer, its weights at each step."""
+    if layer.outputs[0] not in sizes:
+        return None
+    size = sizes[layer.outputs[0]]
+    if layer.kind in ("LSTM", "GRU", "RNN"):
+        directions = 2 if layer.number(2) == 2 else 1
+        return size // (layer.number(0) * directions) * sum(layer.weights[n].values.size for n in (0, 2))
+    if layer.kind == "Gemm":
+        return size * layer.number(9)
+    return size * layer.weights[0].values.size // layer.number(0)
