@@ -20,7 +20,7 @@ from edgedl.reference import TaskReference
 @options.force
 @options.as_json
 def command(task: TaskReference, formats: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """Write TASK as ONNX, TFLite or both; each file is loaded in a clean process and held against the original.
+    """Write TASK as ONNX, TFLite or ncnn; each file is loaded in a clean process and held against the original.
 
     TASK is net.py:NAME, package.module:NAME, zoo:NAME, timm:NAME or a .pt2 file, where NAME is an edgedl.Task,
     an nn.Module, or a callable that returns one.

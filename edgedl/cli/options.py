@@ -46,7 +46,7 @@ data = click.option(
     help=f"Folder of data sets that are not bundled, as DIR/names/*.txt.  [default: ${datasets.VARIABLE}, else downloaded]",
 )  # fmt: skip
 formats = click.option(
-    "--to", "formats", multiple=True, metavar="FORMAT", help="onnx or tflite; repeatable.  [default: onnx]"
+    "--to", "formats", multiple=True, metavar="FORMAT", help="onnx, tflite or ncnn; repeatable.  [default: onnx]"
 )
 max_drop = click.option(
     "--max-drop", metavar="DROP", callback=lambda ctx, option, text: fraction(text),

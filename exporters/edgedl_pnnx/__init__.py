@@ -70,7 +70,9 @@ class NcnnExporter:
         return layers(source)
 
     def objection(self, source: Path, scheme: Scheme) -> str | None:
-        return None
+        from edgedl_pnnx.quantize import objection
+
+        return objection(source)
 
     def saturation(self, path: Path, runs: Calibration | None) -> Saturation:
         return Saturation((), "ncnn", "its int8 goes from -127 to 127 on both sides: two products fit in 16 bits")

@@ -6,6 +6,7 @@ multiplied; a layer whose output goes into one int8 layer alone gives int8 itsel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,22 @@ def quantize(
     narrow = [_narrowed(layer, largest, given) if layer.name in chosen else layer for layer in graph]
     param, weights = written(narrow)
     path.write_bytes(replace(bundle, param=param, weights=weights).to_bytes())
+
+
+def objection(source: Path) -> str | None:
+    """What stays in float, where that is more than half of the weights."""
+    bundle = Bundle.read(source)
+    sizes: Counter[str] = Counter()
+    for layer in read(bundle.param, bundle.weights, str(source)):
+        sizes[layer.kind] += sum(weights.values.size for weights in layer.weights if weights.tagged)
+    wide = [kind for kind, size in sizes.most_common() if size and kind not in QUANTIZED]
+    share = sum(sizes[kind] for kind in wide) / max(sizes.total(), 1)
+    if share <= 0.5:
+        return None
+    return (
+        f"{share:.0%} of the weights of {source.name} are in {', '.join(wide)}, which w8a8 leaves in float in ncnn; "
+        "quantize its ONNX or TFLite file with --scheme w8a8-dynamic"
+    )
 
 
 def _largest(bundle: Bundle, graph: Sequence[Layer], calibration: Calibration) -> dict[str, float]:

@@ -155,7 +155,7 @@ def test_before_anything_is_made(quick_command: Preloaded, here: Path, words: st
     ("words", "code", "said"),
     [
         ("inspect none.onnx", 2, "no such model file: none.onnx; . holds bare.onnx, cut.onnx, digits.onnx"),
-        ("inspect net.py", 2, "unknown model file type '.py': expected one of .onnx, .tflite"),
+        ("inspect net.py", 2, "unknown model file type '.py': expected one of .ncnn, .onnx, .tflite"),
         ("inspect hello.onnx", 2, "hello.onnx is not a whole ONNX model"),
         ("inspect hello.tflite", 2, "hello.tflite is not a TFLite model"),
         ("inspect empty.onnx", 2, "empty.onnx is empty"),

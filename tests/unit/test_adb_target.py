@@ -289,6 +289,11 @@ def test_what_would_be_left_out_is_refused(ready: Phone, settings: dict[str, Any
     assert meaning in found.failure.message
 
 
+def test_a_format_without_a_program_is_refused(ready: Phone) -> None:
+    with pytest.raises(Unsupported, match=r"no program that is known here measures \.ncnn files on Android"):
+        measure("sum.ncnn")
+
+
 def test_inputs_of_ones_own_are_refused(ready: Phone) -> None:
     subjects = [Subject("sum", Artifact(MODELS / "sum.tflite"))]
     with pytest.raises(Unsupported, match="leave --batch and --input out"):

@@ -128,7 +128,7 @@ def test_open_refuses_an_empty_file_a_folder_and_a_foreign_suffix(tmp_path: Path
         Artifact.open(tmp_path / "empty.onnx")
     with pytest.raises(InvalidArtifact, match="no such model file"):
         Artifact.open(tmp_path / "folder.onnx")
-    with pytest.raises(UnknownName, match=r"expected one of \.onnx, \.tflite"):
+    with pytest.raises(UnknownName, match=r"expected one of \.ncnn, \.onnx, \.tflite"):
         format_of(tmp_path / "model.pb")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedl.errors import InvalidInput
+from edgedl.errors import InvalidInput, Unsupported
 from edgedl.measure import Plan
 from edgedl.targets.adb import transcript
 from edgedl.targets.adb.transcript import Reading
@@ -71,7 +71,11 @@ def recognised(path: Path) -> Tool:
 
 
 def of_format(fmt: str) -> Tool:
-    return next(tool for tool in TOOLS if tool.format == fmt)
+    """Unsupported for a format that no known program runs."""
+    for tool in TOOLS:
+        if tool.format == fmt:
+            return tool
+    raise Unsupported(f"no program that is known here measures .{fmt} files on Android: expected {_expected()}")
 
 
 def _expected() -> str:

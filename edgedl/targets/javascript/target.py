@@ -60,7 +60,8 @@ class Script:
             raise Unsupported(f"{self.name} takes one .onnx or .tflite file, and not {what}")
         if source.format not in FORMATS[self.kind]:
             able = " and ".join(FORMATS[self.kind])
-            raise Unsupported(f"{self.name} runs {able} files, and {source.path.name} is none: try --target web")
+            elsewhere = ": try --target web" if source.format in FORMATS["web"] else ""
+            raise Unsupported(f"{self.name} runs {able} files, and {source.path.name} is none{elsewhere}")
         return source.path
 
     def packages(self) -> Path:

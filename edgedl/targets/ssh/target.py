@@ -75,6 +75,8 @@ class Board:
 
     def _check(self, fmt: str, engines: Collection[str]) -> None:
         able = [name for name, engine in ENGINES.items() if engine.format == fmt]
+        if not able:
+            raise Unsupported(f"{self.name}: boards run .onnx and .tflite files, and this is a .{fmt}")
         if not set(able) & {*engines}:
             raise Unavailable(
                 f"{self.name} has {', '.join(engines)}, which loads no .{fmt}: "
