@@ -99,7 +99,11 @@ def test_a_folder_gives_its_artifacts_and_its_one_record(tmp_path: Path) -> None
     ("name", "content", "said"),
     [
         ("gone.onnx", None, "no such file or folder"),
-        ("notes.txt", "x", "is neither a model file nor a benchmark record: expected one of .onnx, .tflite, .ncnn, .json"),
+        (
+            "notes.txt",
+            "x",
+            "is neither a model file nor a benchmark record: expected one of .onnx, .tflite, .ncnn, .json",
+        ),
         ("notes.json", "{}", "is not a benchmark record (kind None"),
         ("empty", "", "holds no model file and no benchmark record"),
     ],
