@@ -150,5 +150,5 @@ def test_specs_of_both_layouts() -> None:
 
 @pytest.mark.parametrize("fed", [{}, {"y": X["x"]}, {**X, "y": X["x"]}])
 def test_predict_names_the_inputs_that_it_was_given_wrongly(fed: Any) -> None:
-    with pytest.raises(InvalidReference, match="predict was given the inputs .*, expected x"):
+    with pytest.raises(InvalidReference, match=r"predict was given the inputs .*, expected x"):
         predicting(nn.Linear(4, 2), ("x",), ("y",))(fed)
