@@ -9,6 +9,7 @@
     │   ├── OutputExists        the output is there already, or cannot be written
     │   └── Unsupported         an operator, axis or scheme that the format cannot carry
     ├── Unavailable             a package, device or target that is not here      (exit code 3)
+    │   └── Unreachable         a device that may answer when it is asked again
     ├── EngineFailed            an engine raised, hung or crashed on an artifact  (exit code 1)
     └── GateFailed              an artifact that was built and not proven         (exit code 1)
 
@@ -66,6 +67,10 @@ class Unsupported(InvalidInput):
 
 class Unavailable(EdgedlError):
     """A package, device or target that is not here."""
+
+
+class Unreachable(Unavailable):
+    """A device that did not answer, or a connection that was cut: it may be there when it is tried again."""
 
 
 class EngineFailed(EdgedlError):

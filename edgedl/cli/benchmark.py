@@ -10,10 +10,7 @@ import click
 from edgedl.cli import options as shared
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from edgedl.measure import BenchmarkRecord, Plan, Subject
-    from edgedl.measure.journal import Journal
+    from edgedl.measure import BenchmarkRecord
     from edgedl.report.footprint import Stated
 
 EXAMPLES = """\b
@@ -57,11 +54,6 @@ def _options(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> d
 
 
 MODES = ("latency", "throughput", "cold", "sustained")
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "cold": {"rounds": 10},
-    "sustained": {"seconds": 120.0, "rounds": 60},
-}
-"""mode -> the defaults that are its own"""
 
 
 @click.command(name="benchmark", epilog=EXAMPLES)
@@ -131,6 +123,7 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     Each one runs in a process of its own, in short bursts interleaved in random order. "Faster" is said only
     where the 95 % interval of the ratio excludes 1.
     """
+    from edgedl.cli.fleet import refuse_failed_devices
     from edgedl.files import write_atomic
 
     stated = _stated(options)
@@ -144,7 +137,7 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     _warn(record)
     _refuse_objections(record)
     if options["target"].startswith("@"):
-        _refuse_failed_devices(record)
+        refuse_failed_devices(record)
 
 
 def _refuse_objections(record: BenchmarkRecord) -> None:
@@ -166,18 +159,19 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path | None, force: bool) -> BenchmarkRecord:
+    from edgedl.cli.fleet import measure_fleet
     from edgedl.cli.output import progress_bar
-    from edgedl.measure import InputChoice, Plan
+    from edgedl.cli.planned import plan_of, subjects_of
+    from edgedl.measure import InputChoice
     from edgedl.measure.journal import kept_in
     from edgedl.processing import end_to_end
     from edgedl.targets import WorkerTarget, find
 
     _check_end_to_end(options)
     if options["target"].startswith("@"):
-        return _measure_fleet(artifacts, options, output, force)
+        return measure_fleet(artifacts, options, output, force)
     target = find(options["target"])
-    subjects = _subjects(artifacts, options)
-    plan = Plan(**_amounts(options))
+    subjects, plan = subjects_of(artifacts, options), plan_of(options)
     whole = end_to_end(subjects) if options["end_to_end"] else None
     choice = whole.feeds_of if whole else InputChoice(subjects, options["batch"], options["inputs"])
     place = f"{target.name}, end to end" if whole else target.name
@@ -199,85 +193,16 @@ def _check_end_to_end(options: dict[str, Any]) -> None:
         )
 
 
-def _measure_fleet(
-    artifacts: tuple[str, ...], options: dict[str, Any], output: Path | None, force: bool
-) -> BenchmarkRecord:
-    """On every device of the file; what the file says of one counts before --runtime and --threads."""
-    from edgedl.cli.output import progress_bar
-    from edgedl.measure import InputChoice, Plan
-    from edgedl.targets.fleet import Fleet, quarantine, read
-
-    devices = []
-    for device in read(Path(options["target"][1:])):
-        own = {"runtimes": device.runtime and (device.runtime,), "threads": device.threads and (device.threads,)}
-        told = {**options, **{name: value for name, value in own.items() if value}}
-        devices.append((device, _subjects(artifacts, told)))
-    plan, subjects = Plan(**_amounts(options)), [subject for _, subjects in devices for subject in subjects]
-    choice = InputChoice(subjects, options["batch"], options["inputs"])
-    with progress_bar("Measuring") as progress, _fleet_journal(output, subjects, plan, force, options) as journal:
-        return Fleet(devices, quarantine(), journal).measure(choice, plan, progress)
-
-
-def _fleet_journal(
-    output: Path | None, subjects: list[Subject], plan: Plan, force: bool, options: dict[str, Any]
-) -> AbstractContextManager[Journal | None]:
-    from contextlib import nullcontext
-
-    from edgedl.measure.journal import kept_in
-
-    if not output:
-        return nullcontext()
-    described = Path(options["target"][1:]).read_text()
-    return kept_in(output.with_name(f"{output.name}.journal"), subjects, plan, force, described)
-
-
-def _amounts(options: dict[str, Any]) -> dict[str, Any]:
-    """Of the plan, with the defaults of the mode."""
-    import os
-
-    mode = options["mode"]
-    given = {name: options[name] for name in ("seconds", "rounds") if options[name] is not None}
-    streams = (options["streams"] or os.cpu_count() or 1) if mode == "throughput" else 1
-    if options["streams"] and mode != "throughput":
-        raise click.UsageError(f"--streams belongs to --mode throughput, not to {mode}")
-    stated = {name: options[name] for name in ("runs", "profile", "timeout")}
-    return {**stated, **DEFAULTS.get(mode, {}), **given, "mode": mode, "streams": streams}
-
-
-def _subjects(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Subject]:
-    from dataclasses import replace
-
-    from edgedl.measure import subjects_of
-    from edgedl.reference import TaskReference
-    from edgedl.runtime import as_source
-
-    sources = [as_source(text) for text in dict.fromkeys(artifacts)]
-    sources = [
-        replace(s, weights=options["weights"], inputs=options["inputs"]) if isinstance(s, TaskReference) else s
-        for s in sources
-    ]
-    shared_by_all = (options["threads"], options["engine_options"], options["affinity"])
-    return subjects_of(sources, options["runtimes"], options["device"], *shared_by_all)
-
-
 def _refuse_if_all_failed(record: BenchmarkRecord) -> None:
     """Raises the first failure as what it was: a missing device is no crash."""
-    from edgedl.errors import EngineFailed, InvalidInput, Unavailable
+    from edgedl.errors import EngineFailed, InvalidInput, Unavailable, Unreachable
 
     failure = record.subjects[0].failure
     if failure and not record.finished:
-        kind = {"InvalidInput": InvalidInput, "Unavailable": Unavailable}.get(failure.kind, EngineFailed)
+        kind = {"InvalidInput": InvalidInput, "Unavailable": Unavailable, "Unreachable": Unreachable}.get(
+            failure.kind, EngineFailed
+        )
         raise kind(f"{record.subjects[0].label}: {failure.message}")
-
-
-def _refuse_failed_devices(record: BenchmarkRecord) -> None:
-    """Of a fleet: after the others were told."""
-    from edgedl.errors import GateFailed
-
-    failed = dict.fromkeys(subject.place for subject in record.subjects if subject.failure)
-    if failed:
-        devices = {subject.place for subject in record.subjects}
-        raise GateFailed(f"{len(failed)} of {len(devices)} devices failed: {', '.join(failed)}")
 
 
 def _stated(options: dict[str, Any]) -> Stated | None:

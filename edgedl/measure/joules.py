@@ -59,11 +59,16 @@ class Joules:
 
 
 def figure_of(energy: Energy) -> Figure:
-    """Joules of one run with the 95 % interval; what cannot be told from the idle machine has an interval that holds 0."""
-    low, high = energy.joules - energy.error, energy.joules + energy.error
+    """Joules of one run with the 95 % interval; what was counted and cannot be told from the idle machine has one that holds 0."""
     basis = (
         energy.source if energy.idle_watts is None else f"{energy.source}, {energy.idle_watts:.2f} W idle subtracted"
     )
     return Figure(
-        "energy", energy.joules, "J", "measured" if energy.method == "measured" else "predicted", low, high, basis
+        "energy",
+        energy.joules,
+        "J",
+        "measured" if energy.method == "measured" else "predicted",
+        energy.low,
+        energy.high,
+        basis,
     )

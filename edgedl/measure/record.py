@@ -148,7 +148,7 @@ class HostParity:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a subject has no figures. kind: `InvalidInput`, `Unavailable` or `EngineFailed`. message: one sentence."""
+    """Why a subject has no figures. kind: `InvalidInput`, `Unavailable`, `Unreachable` or `EngineFailed`. message: one sentence."""
 
     kind: str
     message: str

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, Unreachable
 from edgedl.isolated import IsolatedSession
 from edgedl.measure.agreement import agreement
 from edgedl.measure.codec import decode
@@ -196,7 +196,7 @@ class ColdRunner(Runner):
 
 
 def failure_of(error: EdgedlError) -> Failure:
-    kinds = (InvalidInput, Unavailable)
+    kinds = (InvalidInput, Unreachable, Unavailable)
     kind = next((kind.__name__ for kind in kinds if isinstance(error, kind)), EngineFailed.__name__)
     return Failure(kind, str(error))
 

@@ -99,10 +99,15 @@ def _predicted(model: DeviceModel, workload: Workload) -> Prediction:
 
 
 def _energy(model: DeviceModel, seconds: float, low: float, high: float) -> Energy | None:
-    """Active power x latency: the power of a board is nearly the same for all networks of one engine and precision."""
+    """Active power x latency: the power of a board is nearly the same for all networks of one engine and precision.
+
+    Both are known to a factor, so their errors are added in logarithms, each side for itself: no energy is below 0.
+    """
     if model.power is None:
         return None
     joules = model.power.watts * seconds
-    spread = max(high / seconds - 1, 1 - low / seconds)
+    power = math.log1p(model.power.error)
+    down, up = (math.exp(math.hypot(math.log(bound / seconds), power)) for bound in (low, high))
+    bounds = (joules / down, joules * up)
     source = f"{model.power.watts:.2f} W x latency, {model.power.source}"
-    return Energy(joules, "modelled", source, joules * math.hypot(spread, model.power.error), seconds)
+    return Energy(joules, "modelled", source, (bounds[1] - bounds[0]) / 2, seconds, bounds=bounds)

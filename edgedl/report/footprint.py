@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,16 +35,24 @@ def footprint_sentences(record: BenchmarkRecord, stated: Stated) -> Iterator[str
 def energy_of(subject: Measured) -> Energy | None:
     """Of one run, from the subject's figures."""
     figure: Figure | None = next((f for f in subject.figures if f.name == "energy"), None)
-    if figure is None or figure.high is None:
+    if figure is None or figure.low is None or figure.high is None:
         return None
     method = "measured" if figure.how == "measured" else "modelled"
-    return Energy(figure.value, method, figure.basis or "not told", figure.high - figure.value)
+    half = (figure.high - figure.low) / 2
+    return Energy(figure.value, method, figure.basis or "not told", half, bounds=(figure.low, figure.high))
+
+
+def energy_told(energy: Energy) -> str:
+    """`1.2 mJ +- 0.1 mJ`, or `1.2 mJ [0.9 mJ, 1.7 mJ]` where the interval is not symmetrical."""
+    up, down = energy.high - energy.joules, energy.joules - energy.low
+    if math.isclose(up, down, rel_tol=0.01):
+        return f"{units.energy(energy.joules)} +- {units.energy(energy.error)}"
+    return f"{units.energy(energy.joules)} [{units.energy(energy.low)}, {units.energy(energy.high)}]"
 
 
 def _told(energy: Energy, stated: Stated) -> Iterator[str]:
     thousand = energy.per(1 / 1000)
-    plus = f"{units.energy(energy.joules)} +- {units.energy(energy.error)}"
-    yield f"{plus} per inference, {units.energy(thousand.joules)} per 1,000 ({energy.method}: {energy.source})"
+    yield f"{energy_told(energy)} per inference, {units.energy(thousand.joules)} per 1,000 ({energy.method}: {energy.source})"
     if not energy.visible:
         yield "it cannot be told from the idle machine: measure for longer, with --seconds"
         return

@@ -10,6 +10,7 @@ from edgedl import strict_json
 from edgedl.measure.energy import Energy
 from edgedl.report import units
 from edgedl.report.columns import Column
+from edgedl.report.footprint import energy_told
 from edgedl.report.markdown import escape, markdown_table
 from edgedl.report.markup import page, sentences, table
 from edgedl.zoo_report import ZooEntry, ZooRow
@@ -46,7 +47,7 @@ TASKS: tuple[Column[ZooEntry], ...] = (
 
 
 def _joules(energy: Energy | None) -> str:
-    return f"{units.energy(energy.joules)} +- {units.energy(energy.error)}" if energy else units.NONE
+    return energy_told(energy) if energy else units.NONE
 
 
 def pages(entries: tuple[ZooEntry, ...]) -> dict[str, str]:

@@ -44,6 +44,12 @@ def test_what_cannot_be_is_one_sentence(command: Run, tmp_path: Path, target: st
     assert said in done.stderr
 
 
+def test_nobody_to_forgive_is_said_plainly(command: Run, tmp_path: Path) -> None:
+    done = command("targets", "--forgive", "nobody", cwd=tmp_path, EDGEDL_TARGETS=str(tmp_path))
+    said = "edgedl: no device is skipped, so there is nothing to forgive 'nobody' for (see: edgedl targets)\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_a_board_is_told_and_the_json_is_whole(command: Run, tmp_path: Path) -> None:
     told = command("benchmark", SUM, "--target", "mcu:arduino-nano-33-ble", cwd=tmp_path)
     assert told.returncode == 0, told.stderr

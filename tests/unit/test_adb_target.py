@@ -204,10 +204,10 @@ def test_removing_leaves_nothing(ready: Phone) -> None:
     ("at", "code", "said", "kind", "meaning"),
     [
         ("timeout", 1, "adb: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "Unavailable", "allow USB debugging"),
-        ("timeout", 1, "error: device offline", "Unavailable", "it is offline"),
-        ("timeout", 1, "adb: device 'phone-1' not found", "Unavailable", "adb devices lists: phone-1"),
+        ("timeout", 1, "error: device offline", "Unreachable", "it is offline"),
+        ("timeout", 1, "adb: device 'phone-1' not found", "Unreachable", "adb devices lists: phone-1"),
         ("timeout", 1, "error: more than one device/emulator", "Unavailable", "name one of phone-1"),
-        ("timeout", 255, "error: closed", "Unavailable", "the connection was cut"),
+        ("timeout", 255, "error: closed", "Unreachable", "the connection was cut"),
         ("timeout", 126, "sh: x: not executable: 64-bit ELF file", "Unavailable", "built for another processor"),
         ("timeout", 1, 'CANNOT LINK EXECUTABLE "x": library "libonnxruntime.so" not found', "Unavailable", "--set libraries=DIR"),
         ("timeout", 137, "Killed", "EngineFailed", "was killed (out of memory"),

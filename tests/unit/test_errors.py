@@ -18,7 +18,7 @@ def test_every_class_is_drawn_in_the_tree() -> None:
 @pytest.mark.parametrize("kind", kinds())
 def test_every_class_has_an_exit_code(kind: type[errors.EdgedlError]) -> None:
     code = next(code for base, code in EXIT_CODES if issubclass(kind, base))
-    expected = 2 if issubclass(kind, errors.InvalidInput) else 3 if kind is errors.Unavailable else 1
+    expected = 2 if issubclass(kind, errors.InvalidInput) else 3 if issubclass(kind, errors.Unavailable) else 1
     assert code == expected
 
 

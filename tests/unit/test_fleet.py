@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from conftest import Run
 from edgedl import registry
 from edgedl.artifact import Artifact
-from edgedl.errors import EngineFailed, Interrupted, InvalidInput, Unavailable, UnknownName
+from edgedl.errors import EngineFailed, Interrupted, InvalidInput, Unavailable, UnknownName, Unreachable
 from edgedl.measure import BenchmarkRecord, Failure, FeedsOf, Figure, InputChoice, Measured, Plan, Subject, describe
 from edgedl.measure.environment import environment
 from edgedl.measure.journal import Journal, kept_in
@@ -194,7 +194,7 @@ def test_machines_work_side_by_side_and_none_twice_at_once(rack: Rack, quarantin
 
 
 def test_a_device_that_cannot_be_reached_is_tried_again(rack: Rack, quarantine: Quarantine) -> None:
-    rack.plans["a/1"] = [Unavailable("gone"), Unavailable("gone")]
+    rack.plans["a/1"] = [Unreachable("gone"), Unreachable("gone")]
     (found,) = measure(fleet(quarantine, "a/1", retries=2))
     assert found.failure is None
     assert rack.asked == ["a/1"] * 3
@@ -204,7 +204,8 @@ def test_a_device_that_cannot_be_reached_is_tried_again(rack: Rack, quarantine: 
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
-        (Unavailable("gone"), Failure("Unavailable", "gone")),
+        (Unreachable("gone"), Failure("Unreachable", "gone")),
+        (Unavailable("its host key is not known"), Failure("Unavailable", "its host key is not known")),
         (EngineFailed("crashed"), Failure("EngineFailed", "crashed")),
         (ZeroDivisionError("oh"), Failure("EngineFailed", "its plugin raised ZeroDivisionError: oh")),
     ],
@@ -214,11 +215,11 @@ def test_the_others_finish(rack: Rack, quarantine: Quarantine, error: Exception,
     first, second, third = measure(fleet(quarantine, "a/1", "a/2", "b/1"))
     assert first.failure == failure
     assert (second.failure, third.failure) == (None, None)
-    assert rack.asked.count("a/1") == (2 if failure.kind == "Unavailable" else 1)
+    assert rack.asked.count("a/1") == (2 if failure.kind == "Unreachable" else 1)
 
 
 def test_a_flaky_device_is_skipped_until_it_is_forgiven(rack: Rack, quarantine: Quarantine) -> None:
-    rack.plans["a/1"] = [Unavailable("gone")] * 6
+    rack.plans["a/1"] = [Unreachable("gone")] * 6
     for _ in range(3):
         measure(fleet(quarantine, "a/1", "b/1"))
     rack.asked.clear()
@@ -240,13 +241,23 @@ def test_what_the_model_does_is_no_fault_of_the_device(rack: Rack, quarantine: Q
 
 
 def test_only_what_is_skipped_can_be_forgiven(rack: Rack, quarantine: Quarantine) -> None:
-    rack.plans["a/1"] = [Unavailable("gone")] * 6
+    rack.plans["a/1"] = [Unreachable("gone")] * 6
     for _ in range(3):
         measure(fleet(quarantine, "a/1"))
     with pytest.raises(UnknownName, match="unknown skipped device 'a-2': expected one of a-1; did you mean 'a-1'"):
         quarantine.forgive("a-2")
     quarantine.forgive("bench:a/1")
     assert quarantine.skipped() == {}
+    with pytest.raises(InvalidInput, match=r"^no device is skipped, so there is nothing to forgive 'a-1' for"):
+        quarantine.forgive("a-1")
+
+
+def test_what_does_not_pass_is_tried_once_and_still_leads_to_being_skipped(rack: Rack, quarantine: Quarantine) -> None:
+    rack.plans["a/1"] = [Unavailable("its host key is not known")] * 3
+    for _ in range(3):
+        measure(fleet(quarantine, "a/1", retries=5))
+    assert rack.asked == ["a/1"] * 3
+    assert [trouble.failures for trouble in quarantine.skipped().values()] == [3]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"a": {"name": "a"}}'])
@@ -322,7 +333,7 @@ def test_the_command_measures_tells_and_fails(command: Run, tmp_path: Path) -> N
         ("gone", 1, 0),
     ]
     assert "gone" in done.stdout
-    assert found[2]["failure"]["kind"] == "Unavailable"
+    assert found[2]["failure"]["kind"] == "Unreachable"
     assert "ssh://pi@127.0.0.1:1: it refuses the connection" in done.stderr
     assert done.stderr.splitlines()[-1] == "edgedl: 1 of 3 devices failed: gone"
     for _ in range(2):

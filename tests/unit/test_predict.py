@@ -21,6 +21,7 @@ from edgedl.predict import prediction
 from edgedl.predict.models import DeviceModel, Power, models
 from edgedl.reference import TaskReference
 from edgedl.report.figures import basis_sentences
+from edgedl.report.footprint import energy_told
 from edgedl.workload import Operation, Workload
 
 MODEL = DeviceModel(
@@ -52,8 +53,23 @@ def test_energy_is_active_power_times_latency() -> None:
     energy = predict.predict(CNN, "board").energy
     assert energy and energy.method == "modelled"
     assert energy.joules == pytest.approx(6.0 * 23.023e-3)
-    assert energy.error == pytest.approx(energy.joules * math.hypot(0.3, 0.05))
+    assert energy.low == pytest.approx(energy.joules * math.exp(-math.hypot(math.log(0.8), math.log(1.05))))
+    assert energy.high == pytest.approx(energy.joules * math.exp(math.hypot(math.log(1.3), math.log(1.05))))
     assert "6.00 W x latency, at the wall" in energy.source
+
+
+@pytest.mark.parametrize("device", sorted({model.device for model in models() if model.power}))
+def test_no_device_s_energy_can_be_below_zero(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for model in models():
+        if model.device == device and model.power:
+            monkeypatch.setattr(prediction, "models_of", lambda _, model=model: [model])
+            work = replace(CNN, scheme={"fp32": "fp32", "int8": "w8a8"}[model.precision])
+            monkeypatch.setattr(prediction, "_objections", lambda *_: iter(()))
+            energy = predict.predict(work, device).energy
+            assert energy
+            assert 0 < energy.low < energy.joules < energy.high
+            assert 0 < energy.per(1000).low < energy.per(1000).joules
+            assert "[" in energy_told(energy)
 
 
 def test_without_published_power_there_is_no_energy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,7 +373,7 @@ def test_a_subject_whose_connection_was_cut_keeps_the_reason(board: Board) -> No
 
     (found,) = find(board.target).measure(subjects, feeds, SHORT, lambda *_: None).subjects  # type: ignore[arg-type]
     assert found.failure
-    assert found.failure.kind == "Unavailable"
+    assert found.failure.kind == "Unreachable"
     assert "the connection was cut" in found.failure.message
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedl.artifact import Artifact
-from edgedl.errors import InvalidInput
+from edgedl.errors import InvalidInput, Unavailable, Unreachable
 from edgedl.targets.ssh import board
 from edgedl.targets.ssh.address import Address
-from edgedl.targets.ssh.client import BEGIN, remote
+from edgedl.targets.ssh.client import BEGIN, Conversation, remote
 from edgedl.targets.ssh.failures import explain
 from edgedl.targets.ssh.files import archive, of_artifact
 from edgedl.worker import celsius
@@ -61,6 +62,7 @@ def test_no_address_is_taken_for_an_option_or_a_command(detail: str) -> None:
     ("said", "meaning"),
     [
         ("ssh: Could not resolve hostname board.local: Name or service not known", "no such host name"),
+        ("ssh: Could not resolve hostname board.local: Temporary failure in name resolution", "its name cannot be looked up"),
         ("ssh: connect to host board.local port 2222: Connection refused", "it refuses the connection"),
         ("ssh: connect to host board.local port 2222: Connection timed out", "it does not answer"),
         ("ssh: connect to host board.local port 2222: No route to host", "it does not answer"),
@@ -83,8 +85,11 @@ def test_no_address_is_taken_for_an_option_or_a_command(detail: str) -> None:
     ],
 )  # fmt: skip
 def test_what_ssh_says_is_one_sentence_with_the_way_out(said: str, meaning: str) -> None:
-    told = str(explain(PI, 255, said))
+    error = explain(PI, 255, said)
+    told = str(error)
     assert told.startswith("ssh://pi@board.local:2222: ")
+    passing = meaning.startswith(("it refuses", "it does not answer", "the connection was cut", "its name cannot"))
+    assert type(error) is (Unreachable if passing else Unavailable)
     assert meaning in told
     assert "\n" not in told
 
@@ -213,8 +218,22 @@ def test_two_set_ups_at_once_are_refused_and_harm_nothing(home: Path, capsys: py
     }
     with board.alone(home):
         board.main("setup", request)
-    assert json.loads(capsys.readouterr().out)["error"].startswith("another set-up is at work there")
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"].startswith("another set-up is at work there")
+    assert told["passing"]
     assert home.is_dir()
+
+
+@pytest.mark.parametrize(("passing", "kind"), [(', "passing": true', Unreachable), ("", Unavailable)])
+def test_a_board_that_is_busy_may_be_asked_again(passing: str, kind: type[Unavailable]) -> None:
+    line = f'echo \'{{"error": "busy"{passing}}}\''
+    with (
+        subprocess.Popen(["sh", "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        tempfile.TemporaryFile() as log,
+        pytest.raises(Unavailable, match=r"ssh://pi@board.local:2222: busy") as raised,
+    ):
+        list(Conversation(PI, "python3", process, log).lines(lambda _: None))
+    assert raised.type is kind
 
 
 def test_another_python_than_the_one_that_is_there_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ class Energy:
     """joules: of the work alone, with the idle power subtracted where `idle_watts` is given.
 
     method: `measured` by a counter or `modelled`. source: the counter, or the model and what it was fitted on.
-    error: half the width of a 95 % interval, in joules; a counter's own calibration is not in it.
+    error: half the width of a 95 % interval, in joules; a counter's own calibration is not in it. bounds: the interval,
+    in joules, where it is not joules +- error: what is known to a factor has one that holds no 0.
     seconds: how long the work took. idle_watts: the power that was subtracted.
     """
 
@@ -25,6 +26,7 @@ class Energy:
     error: float
     seconds: float | None = None
     idle_watts: float | None = None
+    bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS or not self.source:
@@ -35,9 +37,20 @@ class Energy:
     @property
     def visible(self) -> bool:
         """Whether the work can be told from the idle machine."""
-        return self.joules > self.error
+        return self.low > 0
+
+    @property
+    def low(self) -> float:
+        """Joules, the lower end of the interval."""
+        return self.bounds[0] if self.bounds else self.joules - self.error
+
+    @property
+    def high(self) -> float:
+        """Joules, the upper end."""
+        return self.bounds[1] if self.bounds else self.joules + self.error
 
     def per(self, count: float) -> Energy:
         """The same for one of `count` equal pieces of work; `per(1 / 1000)` is a thousand of them."""
         seconds = None if self.seconds is None else self.seconds / count
-        return replace(self, joules=self.joules / count, error=self.error / count, seconds=seconds)
+        bounds = self.bounds and (self.bounds[0] / count, self.bounds[1] / count)
+        return replace(self, joules=self.joules / count, error=self.error / count, seconds=seconds, bounds=bounds)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl import files
-from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, Unreachable
 
 _SERIAL = re.compile(r"[A-Za-z0-9\[][\w.:%\[\]-]*")
 _KNOWN = (
@@ -33,6 +33,8 @@ _KNOWN = (
         "the connection was cut: {last}",
     ),
 )
+_PASSING = ("it is offline", "it is not connected", "the connection was cut")
+"""beginnings of what may be over when it is tried again"""
 _SIGNALS = {137: "was killed (out of memory, as a rule)", 139: "crashed with SIGSEGV", 134: "crashed with SIGABRT",
             132: "crashed with SIGILL: it is built for another processor", 135: "crashed with SIGBUS"}  # fmt: skip
 _LATE = (124, 143)
@@ -73,7 +75,7 @@ class Device:
         try:
             self._adb("push", str(local), part, timeout=TRANSFER)
             if digest not in self.shell(f"sha256sum {shlex.quote(part)}"):
-                raise Unavailable(f"{self.name}: {local.name} arrived damaged: try again")
+                raise Unreachable(f"{self.name}: {local.name} arrived damaged: try again")
             self.shell(f"mv {shlex.quote(part)} {shlex.quote(remote)}")
         except EdgedlError:
             with contextlib.suppress(EdgedlError):
@@ -98,7 +100,7 @@ class Device:
                 errors="replace", timeout=timeout,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"{self.name}: it did not answer within {timeout:g} s") from error
+            raise Unreachable(f"{self.name}: it did not answer within {timeout:g} s") from error
         if done.returncode:
             raise self._failure(done.returncode, done.stdout)
         return done.stdout
@@ -115,7 +117,7 @@ class Device:
                 told = meaning.format(
                     name=self.name, last=last, connected=self.connected() if "{conn" in meaning else ""
                 )
-                return Unavailable(f"{self.name}: {told}")
+                return (Unreachable if told.startswith(_PASSING) else Unavailable)(f"{self.name}: {told}")
         return EngineFailed(f"{self.name}: {last[:200]} (exit code {code})")
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from edgedl.errors import EdgedlError, EngineFailed, Interrupted, Unavailable
+from edgedl.errors import EdgedlError, EngineFailed, Interrupted, Unavailable, Unreachable
 from edgedl.measure import BenchmarkRecord, Failure, FeedsOf, Measured, Plan, Subject, describe
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import environment, finish
@@ -21,6 +21,9 @@ from edgedl.targets.resolve import find
 
 PAUSE = 2.0
 """seconds before a device that could not be reached is tried again; twice as many before the next time"""
+
+_LOST = (Unavailable.__name__, Unreachable.__name__)
+"""failures of the device, not of the model"""
 
 
 @dataclass
@@ -68,7 +71,10 @@ class Fleet:
     def _device(
         self, device: Device, subjects: Sequence[Subject], feeds_of: FeedsOf, plan: Plan
     ) -> tuple[Measured, ...]:
-        """All of its subjects, side by side; all again where it could not be reached, as often as it says."""
+        """All of its subjects, side by side; all again where it could not be reached, as often as it says.
+
+        What is so until somebody changes it (a host key, an engine that is missing) is not tried again.
+        """
         if trouble := self.quarantine.skipped().get(device.target):
             forgive = f"skipped, for {trouble.told()}; to try it again: edgedl targets --forgive {trouble.name}"
             return _failed(device, subjects, Unavailable(forgive))
@@ -76,10 +82,12 @@ class Fleet:
             if attempt:
                 self._stop.wait(PAUSE * 2 ** (attempt - 1))
             found = self._once(device, subjects, feeds_of, plan)
-            lost = [subject.failure for subject in found if subject.failure and subject.failure.kind == "Unavailable"]
+            lost = [subject.failure for subject in found if subject.failure and subject.failure.kind in _LOST]
             if not lost:
                 self.quarantine.worked(device.target)
                 return found
+            if not any(failure.kind == Unreachable.__name__ for failure in lost):
+                break
         self.quarantine.failed(device.target, device.name, lost[0].message)
         return found
 

@@ -63,10 +63,14 @@ class Quarantine:
                 self._write(known)
 
     def forgive(self, name: str) -> None:
-        """By its name or its target; UnknownName if it is not skipped."""
+        """By its name or its target; UnknownName if it is not skipped, InvalidInput if none is."""
         with self._lock:
             skipped = self.skipped()
             meant = [target for target, one in skipped.items() if name in (one.name, target)]
+            if not skipped:
+                raise InvalidInput(
+                    f"no device is skipped, so there is nothing to forgive {name!r} for (see: edgedl targets)"
+                )
             if not meant:
                 raise UnknownName("skipped device", name, [one.name for one in skipped.values()])
             self._write({target: one for target, one in self.troubles().items() if target not in meant})

@@ -278,7 +278,7 @@ def main(verb: str, request: dict[str, Any]) -> None:
     except (Cut, BrokenPipeError):
         fail("the connection was cut", 1)
     except Busy as busy:
-        tell(error=str(busy))
+        tell(error=str(busy), passing=True)
     except Refusal as refusal:
         forget()
         tell(error=str(refusal))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgedl.errors import Unavailable
+from edgedl.errors import Unavailable, Unreachable
 from edgedl.sizes import size
 from edgedl.targets.ssh.address import Address
 from edgedl.targets.ssh.failures import explain
@@ -63,7 +63,7 @@ class Conversation:
     log: IO[bytes]
 
     def lines(self, watch: Watch) -> Iterator[dict[str, Any]]:
-        """What the board tells, but for what it says in between; Unavailable where it refuses or the connection ends."""
+        """What the board tells, but for what it says in between; Unavailable where it refuses, or the connection ends."""
         assert self.process.stdout
         silence = threading.Timer(ANSWER, self.process.kill)
         silence.start()
@@ -72,7 +72,8 @@ class Conversation:
                 silence.cancel()
                 told = self._told(line)
                 if "error" in told:
-                    raise Unavailable(f"{self.address}: {told['error']}")
+                    kind = Unreachable if told.get("passing") else Unavailable
+                    raise kind(f"{self.address}: {told['error']}")
                 if "say" in told:
                     watch(f"{self.address}: {told['say']}")
                 else:
@@ -107,7 +108,7 @@ class Conversation:
         self.log.seek(0)
         said = self.log.read().decode(errors="replace")
         if code < 0:
-            return Unavailable(f"{self.address}: it did not answer within {ANSWER:g} s")
+            return Unreachable(f"{self.address}: it did not answer within {ANSWER:g} s")
         return explain(self.address, code, said, "" if self.python == PYTHON else self.python)
 
 

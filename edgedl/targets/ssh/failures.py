@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from edgedl.errors import EdgedlError, Unavailable
+from edgedl.errors import EdgedlError, Unavailable, Unreachable
 from edgedl.targets.ssh.address import Address
 
 _NOT_THERE = "not set up, or its Python is gone: edgedl target setup {address}"
-_KNOWN: tuple[tuple[str, str], ...] = (
+_PERMANENT: tuple[tuple[str, str], ...] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host key is not the one that is known, which a new installation does, and an attacker: if it is "
@@ -20,16 +20,8 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there)",
     ),
     (
-        r"Could not resolve hostname",
+        r"Could not resolve hostname (?!.*Temporary failure)",
         "no such host name: write it as in ~/.ssh/config, or give its address",
-    ),
-    (
-        r"Connection refused",
-        "it refuses the connection: start its SSH server, or name its port (ssh://user@host:port)",
-    ),
-    (
-        r"timed out|No route to host|Network is unreachable|not responding",
-        "it does not answer: is it on, and in this network?",
     ),
     (
         r"Permission denied|Too many authentication failures",
@@ -40,16 +32,36 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         r"[Bb]ad configuration option|[Cc]an't open user config file|terminating,",
         "ssh does not read its configuration: {last}",
     ),
+)
+"""(what ssh says, what it means): what is so until somebody changes it; the first that fits counts"""
+_PASSING: tuple[tuple[str, str], ...] = (
+    (
+        r"Temporary failure in name resolution",
+        "its name cannot be looked up just now: is this machine in its network?",
+    ),
+    (
+        r"Connection refused",
+        "it refuses the connection: start its SSH server, or name its port (ssh://user@host:port)",
+    ),
+    (
+        r"timed out|No route to host|Network is unreachable|not responding",
+        "it does not answer: is it on, and in this network?",
+    ),
     (
         r"closed by|Connection reset|Broken pipe|send disconnect|Connection aborted|kex_exchange",
         "the connection was cut: {last}",
     ),
 )
-"""(what ssh says, what it means), the first that fits counts"""
+"""what may be over when it is tried again"""
 
 
 def explain(address: Address, code: int, said: str, python: str = "") -> EdgedlError:
-    """Unavailable for what ended a command with an exit code. python: which one was asked for, if it was for a set-up."""
+    """For what ended a command with an exit code, Unreachable where that may pass, else Unavailable.
+
+    python: which one was asked for, if it was for a set-up.
+    """
+    if code == 255 and not board_said(said):
+        return _ssh_said(address, said)
     return Unavailable(f"{address}: {_meaning(address, code, said, python)}")
 
 
@@ -66,22 +78,21 @@ def _meaning(address: Address, code: int, said: str, python: str) -> str:
         return f"it has no {python}: install it there, or name another with --set python=PATH" if python else (
             _NOT_THERE.format(address=address)
         )  # fmt: skip
-    if code == 255:
-        return ssh_said(address, said)
     return f"ended with exit code {code}: {_last(said)}"
 
 
-def ssh_said(address: Address, said: str) -> str:
+def _ssh_said(address: Address, said: str) -> EdgedlError:
     """What ssh itself meant, when it ends with 255; without a word it is the connection, or a signal there."""
     words = {
         "host": address.host, "known_as": address.known_as, "last": _last(said),
         "port": f" -p {address.port}" if address.port else "", "copy_port": f" -p {address.port}" if address.port else "",
         "who": f"{address.user}@{address.host}" if address.user else address.host,
     }  # fmt: skip
-    for pattern, meaning in _KNOWN:
-        if re.search(pattern, said):
-            return meaning.format(**words)
-    return f"the connection was cut: {words['last']}"
+    for kind, known in ((Unavailable, _PERMANENT), (Unreachable, _PASSING)):
+        for pattern, meaning in known:
+            if re.search(pattern, said):
+                return kind(f"{address}: {meaning.format(**words)}")
+    return Unreachable(f"{address}: the connection was cut: {words['last']}")
 
 
 def _last(said: str) -> str:
