@@ -11,6 +11,7 @@ from edgedl.cli import options as shared
 
 if TYPE_CHECKING:
     from edgedl.measure import BenchmarkRecord
+    from edgedl.measure.energy.stated import StatedPower
     from edgedl.report.footprint import Stated
 
 EXAMPLES = """\b
@@ -125,11 +126,13 @@ def command(artifacts: tuple[str, ...], output: Path | None, force: bool, as_jso
     """
     from edgedl.cli.fleet import refuse_failed_devices
     from edgedl.files import write_atomic
+    from edgedl.measure.energy.stated import with_stated_power
 
-    stated = _stated(options)
+    stated, power = _stated(options), _power(options["watts"])
     if output:
         _check_output(output, force)
     record = _measure(artifacts, options, output, force)
+    record = with_stated_power(record, power) if power else record
     text = record.to_json()
     if output:
         write_atomic(output, text.encode())
@@ -217,6 +220,12 @@ def _stated(options: dict[str, Any]) -> Stated | None:
     if grid is None and battery is None:
         return None
     return Stated(grid, battery and parse_battery(battery), duty and parse_duty(duty))
+
+
+def _power(text: str | None) -> StatedPower | None:
+    from edgedl.measure.energy.stated import parse_power
+
+    return parse_power(text) if text is not None else None
 
 
 def _show(record: BenchmarkRecord, stated: Stated | None) -> None:

@@ -55,13 +55,17 @@ max_drop = click.option(
 
 
 def footprint(function: Function) -> Function:
-    """--grid --battery --duty, given to the function as texts and a number in its options."""
+    """--watts --grid --battery --duty, given to the function as texts and a number in its options."""
     grid = click.option(
         "--grid", type=click.FloatRange(0, 1e5), metavar="GRAMS", help="CO2 of your grid in g/kWh, as 350: tells grams."
     )
     battery = click.option("--battery", metavar="CAPACITY", help="As 3000mAh@3.7V: tells how long it lasts at --duty.")
     duty = click.option("--duty", metavar="RATE", help="Inferences per s, min, h or day, as 10/s.")
-    decorated: Function = grid(battery(duty(function)))
+    watts = click.option(
+        "--watts", metavar="POWER",
+        help="Power above idle while it runs, with its error, as 3.2+-0.4: models the energy where nothing counts it.",
+    )  # fmt: skip
+    decorated: Function = watts(grid(battery(duty(function))))
     return decorated
 
 

@@ -10,11 +10,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from test_measure_samples import failed, measured
+from test_measure_samples import record as timed_record
 
 from edgedl.cli.benchmark import command
 from edgedl.errors import InvalidInput, Unavailable
 from edgedl.measure import BenchmarkRecord, Figure, Measured, Plan, Round
 from edgedl.measure.energy import Energy, parse_battery
+from edgedl.measure.energy.stated import parse_power, with_stated_power
 from edgedl.measure.environment import environment
 from edgedl.measure.joules import Joules, figure_of
 from edgedl.report.figures import figure_told
@@ -152,6 +157,8 @@ def test_energy_below_its_error_means_nothing() -> None:
     ("arguments", "said"),
     [
         (("--battery", "3000mAh@3.7V"), "--battery and --duty go together"),
+        (("--watts", "3.2"), "watts '3.2': expected the power above idle and its error"),
+        (("--watts", "1+-2"), "watts '1\\+-2': expected the power above idle and its error"),
         (("--battery", "full", "--duty", "10/s"), "battery 'full': expected capacity and voltage"),
         (("--battery", "3000mAh@3.7V", "--duty", "often"), "duty 'often': expected inferences per s"),
     ],
@@ -161,3 +168,24 @@ def test_what_is_stated_wrongly_is_refused_before_anything_is_measured(
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
         CliRunner().invoke(command, [str(tmp_path / "absent.onnx"), *arguments], catch_exceptions=False)
+
+
+def test_a_stated_power_models_the_energy_of_what_has_no_counter() -> None:
+    counted = figure_of(Energy(2e-6, "measured", "RAPL", 1e-7))
+    plain = timed_record(measured("a.onnx", 50), measured("b.onnx", 50, figures=(counted,)), failed("c.onnx"))
+    first, second, third = with_stated_power(plain, parse_power("3.2+-0.4W")).subjects
+    (energy,) = first.figures
+    latency = plain.summaries[0].median_ns.value * 1e-9
+    assert energy.value == pytest.approx(3.2 * latency)
+    assert (energy.value - energy.low) / energy.value == pytest.approx(0.125, abs=0.02)
+    assert (energy.how, energy.basis.startswith("a stated power of 3.2 +- 0.4 W")) == ("estimated", True)
+    assert (second.figures, third.figures) == ((counted,), ())
+
+
+@given(st.text())
+def test_a_power_is_read_or_refused(text: str) -> None:
+    try:
+        power = parse_power(text)
+    except InvalidInput:
+        return
+    assert 0 <= power.error < power.watts
