@@ -8,16 +8,20 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from edgedl.spec import Array
 from edgedl_onnx.graph import to_array
 
 _WITH_BIAS = ("Conv", "Gemm")
+_CUTTING = ("Split", "Slice", "Gather", "Squeeze", "Reshape")
+"""What takes a weight out of a packed one, such as those of attention."""
 
 
 def store(model: onnx.ModelProto) -> None:
     """Edit `model`: weights and biases in integers, activations in uint8."""
     graph = _Graph(model)
+    graph.unpack()
     for node in [node for node in model.graph.node if node.op_type == "QuantizeLinear"]:
         if node.input[0] in graph.constants:
             graph.fold(node)
@@ -34,6 +38,15 @@ class _Graph:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
         self.constants = {tensor.name: to_array(tensor) for tensor in model.graph.initializer}
+
+    def unpack(self) -> None:
+        """Parts of constants become constants."""
+        for node in [node for node in self.graph.node if node.op_type in _CUTTING]:
+            if all(name in self.constants for name in node.input if name):
+                parts = ReferenceEvaluator(node).run(None, {name: self.constants[name] for name in node.input if name})
+                for name, part in zip(node.output, parts, strict=True):
+                    self._add(name, part)
+                self.graph.node.remove(node)
 
     def fold(self, node: onnx.NodeProto) -> None:
         """A constant and the rounding of it become an integer constant."""

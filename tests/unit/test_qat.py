@@ -205,10 +205,51 @@ class Masked(nn.Module):
         return y
 
 
-def test_a_causal_mask_is_taken_as_it_is() -> None:
-    fine_tune(
-        replace(task("mlp"), model=Masked, fit=lambda module, seed, progress: module), 0, lambda done, total: None
-    )
+def test_weights_that_are_cut_out_of_a_packed_one_are_stored_as_integers() -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from edgedl_onnx import integers
+
+    packed, scale = floats(8, 4), np.full(4, 0.01, np.float32)
+    constants = {
+        "packed": packed, "lengths": np.array([4, 4]), "scale": scale, "zero": np.zeros(4, np.int8),
+        "low": np.array(-127, np.int8), "high": np.array(127, np.int8),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Split", ["packed", "lengths"], ["first", "second"], axis=0),
+        helper.make_node("QuantizeLinear", ["second", "scale", "zero"], ["q"], axis=0),
+        helper.make_node("Clip", ["q", "low", "high"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "scale", "zero"], ["w"], axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], tensors))
+    integers.store(model)
+    assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "MatMul"]
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert set(stored) == {"c", "scale", "zero"}
+    np.testing.assert_array_equal(stored["c"], np.clip(np.rint(packed[4:] / 0.01), -127, 127))
+    onnx.checker.check_model(model)
+
+
+@pytest.mark.slow
+def test_attention_with_a_causal_mask_and_packed_weights(tmp_path: Path) -> None:
+    masked = replace(task("mlp"), model=Masked, fit=lambda module, seed, progress: called_once(module))
+    program = fine_tune(masked, 0, lambda done, total: None)
+    exporter, path = registry.exporter("onnx"), tmp_path / "net.onnx"
+    exporter.export(program.integers, path)
+    with edgedl.load(path, threads=1) as session:
+        got, want = session.run({"x": data("mlp")})["y"], eager(program.fake)({"x": data("mlp")})["y"]
+    assert np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)) < 0.15
+    weights = sum(p.numel() for name, p in Masked().named_parameters() if p.dim() > 1)
+    assert exporter.describe(path).bytes_by_dtype["int8"] >= weights
+
+
+def called_once(module: nn.Module) -> nn.Module:
+    module(torch.from_numpy(data("mlp")))
+    return module
 
 
 class Odd(nn.Module):
