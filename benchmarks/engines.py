@@ -98,7 +98,7 @@ WORKLOADS = {
 
 
 def artifacts(name: str, work: Workload, folder: Path) -> Iterator[Artifact]:
-    """Float and quantized files in both formats; what is refused or not proven is told and left out."""
+    """Float and quantized files in each format; what is refused or not proven is told and left out."""
     generator = np.random.default_rng(0)
     sample = {"x": generator.standard_normal(work.shape).astype(np.float32)}
     batches = [{"x": generator.standard_normal(work.shape).astype(np.float32)} for _ in range(8)]
@@ -108,7 +108,7 @@ def artifacts(name: str, work: Workload, folder: Path) -> Iterator[Artifact]:
         return work.make()
 
     task = edgedl.Task(name, make, lambda: sample, calibration=lambda: batches)
-    for format in ("onnx", "tflite"):
+    for format in ("onnx", "tflite", "ncnn"):
         try:
             (float_,) = edgedl.export(task, (format,), folder)
         except EdgedlError as error:
