@@ -16,7 +16,10 @@ class NcnnRuntime:
     requires = ("ncnn",)
     extra = "ncnn"
     options: Options = MappingProxyType(
-        {"precision": "f32 (default); bf16 or, on ARM processors that compute in it, fp16: of weights and activations"}
+        {
+            "precision": "f32 (default); bf16 or, on ARM processors that compute in it, fp16: of weights and activations",
+            "winograd": "1 (default) or 0: whether 3x3 convolutions may go Winograd's way, which can slow int8 down",
+        }
     )
 
     def load(self, source: Source, device: str, threads: int | None, options: Options = NO_OPTIONS) -> Session:

@@ -15,7 +15,7 @@ from edgedl.schemes import SCHEMES
 from edgedl.spec import Array, Feeds
 from edgedl.verify.parity import compare
 from edgedl_ncnn.network import Network, open_network
-from edgedl_ncnn.session import checked, engine_name, precision_of
+from edgedl_ncnn.session import checked, engine_name, settings_of
 
 _SCHEMES = {"f32": "fp32", "bf16": "bf16", "fp16": "fp16"}
 """precision -> the scheme whose tolerance it needs"""
@@ -30,12 +30,12 @@ class ConvertedSession(Session):
     """
 
     def __init__(self, source: Artifact, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
-        self._precision = precision_of(device, options)
+        self._settings = settings_of(device, threads, options)
         exporter: Any = registry.exporter("ncnn")  # has two methods that others have not
         inputs, outputs = exporter.onnx_specs(source.path)
-        super().__init__(inputs, outputs, engine_name(self._precision), device)
+        super().__init__(inputs, outputs, engine_name(self._settings), device)
         self._exporter = exporter
-        self._source, self._threads, self._lock = source, threads, threading.Lock()
+        self._source, self._lock = source, threading.Lock()
         self._networks: OrderedDict[tuple[tuple[int, ...], ...], Network | EngineFailed] = OrderedDict()
         if source.manifest and golden_path(source.path).is_file():
             inputs, expected = source.golden()
@@ -63,7 +63,7 @@ class ConvertedSession(Session):
         path, shapes = self._source.path, tuple(array.shape for array in arrays)
         try:
             files = self._exporter.converted(path, self.inputs, self.outputs, shapes, str(path))
-            network = open_network(path, files, self._threads, self._precision)
+            network = open_network(path, files, self._settings)
             self._prove(network.run(arrays), self._known(arrays) if expected is None else expected)
         except EngineFailed as error:
             return error
@@ -80,7 +80,7 @@ class ConvertedSession(Session):
 
     def _prove(self, got: Feeds, expected: Feeds) -> None:
         scheme = self._source.manifest.scheme if self._source.manifest else "fp32"
-        tolerance = max(SCHEMES[name].tolerance.relative_rms for name in (scheme, _SCHEMES[self._precision]))
+        tolerance = max(SCHEMES[name].tolerance.relative_rms for name in (scheme, _SCHEMES[self._settings.precision]))
         for name, want in expected.items():
             if failure := compare("ncnn", name, got[name], want, tolerance).failure:
                 raise EngineFailed(

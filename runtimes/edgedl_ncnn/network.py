@@ -60,12 +60,21 @@ def at(lengths: Mapping[int | str, int]) -> str:
     return f", at {told}; ncnn has few layers for dynamic axes: export it without --dynamic" if told else ""
 
 
-def open_network(source: Path, files: Files, threads: int | None, precision: str) -> Network:
-    """precision: `f32`, `bf16` or `fp16`."""
+@dataclass(frozen=True)
+class Settings:
+    """threads: None leaves the choice to ncnn. precision: `f32`, `bf16` or `fp16`. winograd: of 3x3 convolutions."""
+
+    threads: int | None
+    precision: str
+    winograd: bool
+
+
+def open_network(source: Path, files: Files, settings: Settings) -> Network:
     net = ncnn.Net()
-    if threads is not None:
-        net.opt.num_threads = threads
-    _set_precision(net.opt, precision)
+    if settings.threads is not None:
+        net.opt.num_threads = settings.threads
+    net.opt.use_winograd_convolution = settings.winograd
+    _set_precision(net.opt, settings.precision)
     with tempfile.TemporaryDirectory(prefix="edgedl-ncnn-") as folder:
         param, weights = Path(folder) / "model.param", Path(folder) / "model.bin"
         param.write_text(files.param)

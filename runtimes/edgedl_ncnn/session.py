@@ -12,37 +12,38 @@ from edgedl.errors import InvalidTensor, Unavailable
 from edgedl.runtime import NO_OPTIONS, Options, Session, option_value
 from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl_ncnn.files import read
-from edgedl_ncnn.network import open_network
+from edgedl_ncnn.network import Settings, open_network
 
 _PRECISIONS = {name: name for name in ("f32", "bf16", "fp16")}
+_SWITCH = {"0": False, "1": True}
 
 
 class NcnnSession(Session):
     """engine: name, version and the precision of weights and activations; int8 layers stay int8."""
 
     def __init__(self, source: Artifact, device: str, threads: int | None, options: Options = NO_OPTIONS) -> None:
-        precision = precision_of(device, options)
+        settings = settings_of(device, threads, options)
         files = read(source.path)
         inputs, outputs = (tuple(port.spec for port in side) for side in (files.inputs, files.outputs))
-        super().__init__(inputs, outputs, engine_name(precision), device)
-        self._network = open_network(source.path, files, threads, precision)
+        super().__init__(inputs, outputs, engine_name(settings), device)
+        self._network = open_network(source.path, files, settings)
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
         return self._network.run(checked(feeds, self.inputs))
 
 
-def precision_of(device: str, options: Options) -> str:
-    """The option's value; Unavailable where ncnn would keep float32 activations instead, and not say so."""
+def settings_of(device: str, threads: int | None, options: Options) -> Settings:
+    """From the options' texts; Unavailable where ncnn would keep float32 activations instead, and not say so."""
     if device != "cpu":
         raise Unavailable(f"device {device!r} is not here: ncnn runs on 'cpu' in edgedl")
     precision = option_value(options, "precision", _PRECISIONS, "f32")
     if precision == "fp16" and not ncnn.cpu_support_arm_asimdhp():
         raise Unavailable("precision=fp16 is not here: this processor computes in f32 and bf16 in ncnn")
-    return precision
+    return Settings(threads, precision, option_value(options, "winograd", _SWITCH, "1"))
 
 
-def engine_name(precision: str) -> str:
-    return f"ncnn {ncnn.__version__}, {precision}"
+def engine_name(settings: Settings) -> str:
+    return f"ncnn {ncnn.__version__}, {settings.precision}{'' if settings.winograd else ', no winograd'}"
 
 
 def checked(feeds: Feeds, specs: Sequence[TensorSpec]) -> list[Array]:

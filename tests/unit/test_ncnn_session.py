@@ -123,8 +123,8 @@ class TestEngine:
         with load(SUM, "ncnn", threads=1) as session:
             assert session.run({"a": ONE, "b": 2 * ONE})["sum"].tolist() == [3.0]
             assert session.engine.startswith("ncnn 1.0.20") and session.engine.endswith(", f32")
-        with load(SUM, "ncnn", threads=1, options={"precision": "bf16"}) as session:
-            assert session.engine.endswith(", bf16")
+        with load(SUM, "ncnn", threads=1, options={"precision": "bf16", "winograd": "0"}) as session:
+            assert session.engine.endswith(", bf16, no winograd")
             assert session.run({"a": ONE, "b": 2 * ONE})["sum"].tolist() == [3.0]
 
     def test_auto_stays_with_the_engine_that_proves_the_format(self) -> None:
@@ -164,6 +164,7 @@ class TestEngine:
         [
             ({"device": "cuda"}, Unavailable, "ncnn runs on 'cpu'"),
             ({"options": {"precision": "int4"}}, UnknownName, "bf16"),
+            ({"options": {"winograd": "2"}}, UnknownName, "expected one of 0, 1"),
             ({"options": {"speed": "1"}}, UnknownName, "precision"),
         ],
     )
