@@ -6,10 +6,13 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ from edgedl.targets.conformance import check
 from edgedl.targets.downloads import Downloads
 from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.guests import QEMU_AARCH64
-from edgedl.targets.qemu_system import archive, console, setup
+from edgedl.targets.qemu_system import archive, console, owned, setup
 from edgedl.targets.qemu_system.archive import Entry
 from edgedl.targets.qemu_system.command import guest_memory, machine_command
 from edgedl.targets.qemu_system.device import parse
@@ -488,6 +491,50 @@ def test_no_room_for_the_archive_is_one_sentence(machine: Machine, monkeypatch: 
     with pytest.raises(Unavailable, match=r"No space left on device after 0 B\).*EDGEDL_TARGETS moves the folder$"):
         find(NAME).session(SUM)
     assert left() == ["boot", "downloads"]
+
+
+def gone(process: int) -> bool:
+    for _ in range(100):
+        if not Path("/proc", str(process)).exists():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("killed", ["edgedl", "owned"])
+def test_a_machine_ends_with_edgedl(tmp_path: Path, killed: str) -> None:
+    """Killed with SIGKILL, which nobody can answer; the machine stands for one that does not see its host go."""
+    command = [
+        "sh",
+        "-c",
+        f"echo $$ > {tmp_path}/machine.new; mv {tmp_path}/machine.new {tmp_path}/machine; exec sleep 60",
+    ]
+    code = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-I", {owned.__file__!r}, str(os.getpid()), *{command!r}])
+print(child.pid, flush=True)
+child.wait()
+"""
+    edgedl = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert edgedl.stdout
+    between = int(edgedl.stdout.readline())
+    for _ in range(100):
+        if (tmp_path / "machine").exists():
+            break
+        time.sleep(0.1)
+    machine = int((tmp_path / "machine").read_text())
+    os.kill(edgedl.pid if killed == "edgedl" else between, signal.SIGKILL)
+    assert gone(machine)
+    edgedl.communicate()
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -SEGV $$", -11), ("kill -KILL $$", -9)]
+)
+def test_how_a_machine_ends_is_handed_on(command: str, code: int) -> None:
+    words = [sys.executable, "-I", owned.__file__, str(os.getpid()), "sh", "-c", f"cat; {command}"]
+    done = subprocess.run(words, input=b"to and fro", capture_output=True)
+    assert (done.returncode, done.stdout) == (code, b"to and fro")
 
 
 def test_several_threads_and_pytorch_are_refused(machine: Machine) -> None:

@@ -7,6 +7,6 @@ device.py    what may be asked for behind the colon
 archive.py   the cpio format of the initramfs
 image.py     what the initramfs holds
 init.sh      the first process of the guest; console.py reads what it says
-command.py   QEMU's command line
+command.py   QEMU's command line; owned.py: the process that ends QEMU when edgedl is gone
 target.py    the place and the target
 """
