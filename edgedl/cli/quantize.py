@@ -129,7 +129,7 @@ def _in_parts(found: dict[str, Any]) -> str:
         return ""
     trials, examples = sum(group["trials"] for group in parts), sorted(group["examples"] for group in parts)
     most = f" to {examples[-1]:,}" if examples[-1] > examples[0] else ""
-    return f"; {trials} were decided on {examples[0]:,}{most} of {parts[0]['of']:,} examples, the one found on all"
+    return f"; {trials} of them decided on {examples[0]:,}{most} of {parts[0]['of']:,} examples, the one found on all"
 
 
 def _saturating(artifact: Artifact) -> Iterator[str]:

@@ -17,6 +17,7 @@ from torch import nn
 
 import edgedl
 from edgedl import Artifact, Score, Task
+from edgedl.cli.quantize import _in_parts
 from edgedl.errors import GateFailed, InvalidInput, OutputExists
 from edgedl.exporter import Layer, QuantizationOptions
 from edgedl.task import Predict
@@ -292,6 +293,21 @@ def test_a_large_evaluation_set_is_scored_in_parts(tmp_path: Path) -> None:
     assert sum(group["trials"] for group in record["scored"]) == record["trials"]
     assert {group["of"] for group in record["scored"]} == {None, 2048}
     assert made.manifest.evidence["score"]["drop"] <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("scored", "said"),
+    [
+        ([], ""),
+        ([{"examples": None, "of": None, "trials": 3}], ""),
+        ([{"examples": None, "of": None, "trials": 1}, {"examples": 256, "of": 4096, "trials": 1}],
+         "; 1 of them decided on 256 of 4,096 examples, the one found on all"),
+        ([{"examples": 1024, "of": 4096, "trials": 2}, {"examples": 256, "of": 4096, "trials": 5}],
+         "; 7 of them decided on 256 to 1,024 of 4,096 examples, the one found on all"),
+    ],
+)  # fmt: skip
+def test_the_command_says_on_what_trials_were_decided(scored: list[dict[str, int]], said: str) -> None:
+    assert _in_parts({"scored": scored}) == said
 
 
 def test_a_budget_out_of_reach_says_what_the_best_costs(destroyed: Artifact, tmp_path: Path) -> None:
