@@ -25,12 +25,18 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 def convert(
-    source: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shapes: Shapes, name: str
-) -> Bundle:
-    """The ONNX file at fixed input shapes; EngineFailed, in one sentence about `name`, for what pnnx or ncnn does not have."""
+    source: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shapes: Shapes, name: str,
+    others: Shapes | None = None,
+) -> Bundle:  # fmt: skip
+    """The ONNX file at fixed input shapes; EngineFailed, in one sentence about `name`, for what pnnx or ncnn does not have.
+
+    others: shapes that the network has to take as well; where they differ from the first, pnnx writes layers for any length.
+    """
     with tempfile.TemporaryDirectory(prefix="edgedl-ncnn-") as folder:
         prepared(source, Path(folder) / "model.onnx")
-        said = _pnnx(name, _shape_text(inputs, shapes), Path(folder))
+        wanted = [f"inputshape={_shape_text(inputs, shapes)}"]
+        wanted += [f"inputshape2={_shape_text(inputs, others)}"] if others else []
+        said = _pnnx(name, wanted, Path(folder))
         files = [Path(folder) / f"model{suffix}" for suffix in (".ncnn.param", ".ncnn.bin", "_ncnn.py")]
         if not all(file.is_file() for file in files):
             raise EngineFailed(f"{name} is not for ncnn: pnnx cannot convert it{_reason(said)}")
@@ -48,9 +54,9 @@ def _shape_text(inputs: Sequence[TensorSpec], shapes: Shapes) -> str:
     return ",".join(f"[{','.join(map(str, shape))}]{PNNX_TYPES[spec.dtype]}" for spec, shape in pairs)
 
 
-def _pnnx(name: str, shapes: str, folder: Path) -> str:
+def _pnnx(name: str, shapes: Sequence[str], folder: Path) -> str:
     """What it said. Its exit code tells nothing: what it wrote does."""
-    command = [pnnx.EXEC_PATH, "model.onnx", f"inputshape={shapes}", "fp16=0"]
+    command = [pnnx.EXEC_PATH, "model.onnx", *shapes, "fp16=0"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgedl import registry
 from edgedl.errors import EngineFailed, Unsupported
 from edgedl.exporter import Program
+from edgedl_pnnx.bundle import NO_BATCH, Bundle
 from edgedl_pnnx.conversion import Shapes, convert
 from edgedl_pnnx.specs import onnx_specs
 
@@ -22,13 +23,23 @@ def export(program: Program, path: Path) -> None:
         source = Path(folder) / f"{program.name}.onnx"
         registry.exporter("onnx").export(program, source)
         try:
-            bundle = convert(source, *onnx_specs(source), _shapes(program), program.name)
+            bundle = _converted(program, source)
         except EngineFailed as error:
             raise Unsupported(str(error).replace(str(source), program.name)) from error
     path.write_bytes(bundle.to_bytes())
 
 
-def _shapes(program: Program) -> Shapes:
-    """A dynamic first axis at 1: what pnnx makes of one item serves more of them, and not the other way round."""
+def _converted(program: Program, source: Path) -> Bundle:
+    """Anew with layers for any length where ncnn does not carry the batch by itself, and a row is more than a vector."""
+    specs, shapes = onnx_specs(source), _shapes(program, 1)
+    bundle = convert(source, *specs, shapes, program.name)
+    lost = [port.spec for port in bundle.inputs if port.batch == NO_BATCH and len(port.spec.shape) > 2]
+    if any(isinstance(spec.shape[0], str) for spec in lost):
+        return convert(source, *specs, shapes, program.name, _shapes(program, 2))
+    return bundle
+
+
+def _shapes(program: Program, batch: int) -> Shapes:
+    """With dynamic first axes at `batch`. What pnnx makes of one item serves more of them, and not the other way round."""
     arrays = program.laid_out(program.inputs).items()
-    return tuple((1, *array.shape[1:]) if program.axis(name, 0) else array.shape for name, array in arrays)
+    return tuple((batch, *array.shape[1:]) if program.axis(name, 0) else array.shape for name, array in arrays)

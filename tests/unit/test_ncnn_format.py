@@ -14,7 +14,7 @@ from torch import nn
 
 import edgedl
 from edgedl import Artifact, Axis, Task, registry
-from edgedl.errors import EdgedlError, GateFailed, InvalidArtifact, UnknownName, Unsupported
+from edgedl.errors import EdgedlError, InvalidArtifact, UnknownName, Unsupported
 from edgedl.exporter import QuantizationOptions
 from edgedl.program import program_of
 from edgedl.spec import TensorSpec
@@ -208,21 +208,11 @@ class TestExporter:
             edgedl.export(wanted, ("ncnn",), tmp_path)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_batch_that_does_not_come_out_is_told_with_the_way_out(self, tmp_path: Path) -> None:
-        class Flat(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.head = nn.Linear(12, 5)
-
-            def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return self.head(x.flatten(1))
-
-        rows = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
-        axes: dict[str, dict[int, str | Axis]] = {"x": {0: "batch"}}
-        with pytest.raises(GateFailed, match=r"at batch=\d+; ncnn has few layers for dynamic axes: export it without"):
-            edgedl.export(Task("flat", Flat, lambda: {"x": rows}, axes), ("ncnn",), tmp_path)
-        fixed = Task("flat", Flat, lambda: {"x": rows[:1]})
-        assert edgedl.export(fixed, ("ncnn",), tmp_path)[0].path.is_file()
+    def test_rows_that_are_flattened_keep_their_batch(self, tmp_path: Path) -> None:
+        """pnnx takes the batch for a part of the row."""
+        (made,) = edgedl.export(flat(axes={"x": {0: "batch"}}), ("ncnn",), tmp_path)
+        assert made.manifest and made.manifest.inputs[0].shape == ("batch", 3, 4)
+        assert edgedl.export(flat(axes={}), ("ncnn",), tmp_path, force=True)[0].path.is_file()
 
     def test_a_graph_that_was_trained_in_int8_is_refused(self, tmp_path: Path) -> None:
         from dataclasses import replace
@@ -245,6 +235,20 @@ class TestExporter:
         assert "BinaryOp 1" in shown.stdout and "input       a: float32[1]" in shown.stdout
         refused = quick_command("quantize", str(path), "--scheme", "w8", cwd=tmp_path)
         assert refused.returncode == 2 and "w8a8" in refused.stderr
+
+
+class Flat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.flatten(1))
+
+
+def flat(axes: dict[str, dict[int, str | Axis]]) -> Task:
+    rows = np.random.default_rng(0).standard_normal((2 if axes else 1, 3, 4)).astype(np.float32)
+    return Task("flat", Flat, lambda: {"x": rows}, axes)
 
 
 def files_of_edgedl() -> Path:

@@ -115,6 +115,10 @@ class TestEngine:
         spec = TensorSpec("y", ("batch", 1, 3), "float32")
         assert as_told(np.zeros((2, 3)), spec, {"batch": 2}).shape == (2, 1, 3)
         assert as_told(np.zeros((2, 1, 3)), spec, {}).shape == (2, 1, 3)
+        with pytest.raises(
+            EngineFailed, match="at batch=2; ncnn has few layers for dynamic axes: export it without --dyn"
+        ):
+            as_told(np.zeros((2, 4)), spec, {"batch": 2})
         for array, lengths in ((np.zeros((2, 4)), {"batch": 2}), (np.zeros((2, 3)), {})):
             with pytest.raises(EngineFailed, match=r"the file tells y: float32\[batch, 1, 3\]"):
                 as_told(array, spec, lengths)
