@@ -27,6 +27,8 @@ from edgedl.targets.qemu_system.device import EXAMPLE, NAME, Device, parse
 from edgedl.targets.qemu_system.image import build
 from edgedl.targets.target import Status, Target, TargetKind, Watch
 
+SETTLED = 0.02
+"""seconds of the guest's time, 20 million instructions: by then the allocators have settled, and a short run needs the fewest"""
 _NO_LATENCY = "instructions of a whole run of the session, with Python's, numpy's, the C library's and the kernel's; it is no latency of a device"
 _LEAST = "least budget: what the kernel charged the process with at the peak, with Python and numpy"
 
@@ -73,8 +75,7 @@ class SystemTarget(EmulatedTarget[Machine]):
 
     def counted(self, session: IsolatedSession, place: Machine, feeds: Feeds) -> dict[str, Any]:
         session.ask("feed", {f"0/{name}": values for name, values in feeds.items()}, sets=1)
-        session.ask("measure", runs=1, seconds=0)
-        nanoseconds = session.ask("measure", runs=RUNS, seconds=0)[1]["wall_ns"]
+        nanoseconds = session.ask("measure", runs=1 + RUNS, seconds=SETTLED)[1]["wall_ns"]
         memory, charged = Memory(**session.ask("memory")[0]), session.ask("charged")[0]["bytes"]
         figures = (
             Figure("instructions", float(nanoseconds.min()), "", "counted"),
