@@ -1,4 +1,4 @@
-"""The emulated 32-bit ARM for real: its set-up, what tflite-runtime computes there, and what it does not run."""
+"""The emulated 32-bit ARM for real: its set-ups, what tflite-runtime and ONNX Runtime compute there, and what they do not."""
 
 from __future__ import annotations
 
@@ -24,18 +24,24 @@ FILES = ("digits.tflite", "digits.w8a8.tflite", "digits.w8a8-dynamic.tflite")
 def models(tmp_path_factory: pytest.TempPathFactory, digits_weights: Path, command: Run) -> Path:
     """The digits CNN in float, int8 and dynamic int8, and a set-up in a folder of its own."""
     folder = tmp_path_factory.mktemp("armhf")
-    weights = ("--weights", str(digits_weights), "--to", "tflite", "-o", ".", "--force")
-    for words in (("export",), ("quantize", "--scheme", "w8a8"), ("quantize", "--scheme", "w8a8-dynamic")):
-        done = command(words[0], "zoo:digits", *words[1:], *weights, cwd=folder)
+    weights, both = ("--weights", str(digits_weights), "-o", ".", "--force"), ("--to", "tflite", "--to", "onnx")
+    for words in (
+        ("export", "zoo:digits", *both), ("quantize", "zoo:digits", "--scheme", "w8a8", *both),
+        ("quantize", "zoo:digits", "--scheme", "w8a8-dynamic", "--to", "tflite"),
+    ):  # fmt: skip
+        done = command(*words, *weights, cwd=folder)
         assert done.returncode == 0, done.stderr
-    done = command("target", "setup", "qemu-armhf", cwd=folder, EDGEDL_TARGETS=str(folder / "targets"))
-    assert done.returncode == 0, done.stderr
+    for target in ("qemu-armhf", "qemu-armhf-ort"):
+        done = command("target", "setup", target, cwd=folder, EDGEDL_TARGETS=str(folder / "targets"))
+        assert done.returncode == 0, done.stderr
     return folder
 
 
-def benchmark(command: Run, folder: Path, core: str, *names: str) -> dict[str, dict[str, Any]]:
+def benchmark(
+    command: Run, folder: Path, core: str, *names: str, target: str = "qemu-armhf"
+) -> dict[str, dict[str, Any]]:
     """Source -> subject."""
-    words = ("benchmark", *names, "--target", f"qemu-armhf:{core}", "--json")
+    words = ("benchmark", *names, "--target", f"{target}:{core}", "--json")
     done = command(*words, cwd=folder, EDGEDL_TARGETS=str(folder / "targets"))
     return {subject["source"]: subject for subject in json.loads(done.stdout)["subjects"]}
 
@@ -69,9 +75,21 @@ def test_counts_are_the_same_from_run_to_run_and_on_every_core(models: Path, com
     assert others == [first] * 3
 
 
-def test_it_keeps_the_promises_of_a_target(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("core", ["cortex-a7", "cortex-a9"])
+def test_onnx_runtime_runs_on_every_core_and_is_exact_in_int8(models: Path, command: Run, core: str) -> None:
+    names = ("digits.onnx", "digits.w8a8.onnx")
+    wide, narrow = benchmark(command, models, core, *names, target="qemu-armhf-ort").values()
+    assert wide["engine"] == "onnxruntime 1.21"
+    assert wide["parity"]["max_abs"] < 1e-5
+    assert narrow["parity"]["exact"]
+    assert counts(wide)["float multiply-add"] > 400_000
+    assert counts(narrow)["int multiply"] > 400_000
+
+
+@pytest.mark.parametrize(("name", "fmt"), [("qemu-armhf", "tflite"), ("qemu-armhf-ort", "onnx")])
+def test_it_keeps_the_promises_of_a_target(models: Path, monkeypatch: pytest.MonkeyPatch, name: str, fmt: str) -> None:
     monkeypatch.setenv("EDGEDL_TARGETS", str(models / "targets"))
-    check("qemu-armhf", "qemu-armhf:cortex-a7")
+    check(name, f"{name}:cortex-a7", fmt)
 
 
 def test_verify_holds_it_against_the_original_and_this_machine(models: Path, command: Run) -> None:

@@ -17,10 +17,11 @@ from edgedl.errors import EngineFailed, Unavailable, Unsupported
 from edgedl.measure import InputChoice, Plan, Subject
 from edgedl.reference import TaskReference
 from edgedl.targets import find, kind_of, listed, runner
+from edgedl.targets.conformance import check_kind
 from edgedl.targets.qemu import downloads as downloading
 from edgedl.targets.qemu import sysroot, target
 from edgedl.targets.qemu.downloads import Downloads, packages, run, wheels
-from edgedl.targets.qemu.guests import QEMU_AARCH64, QEMU_ARMHF, Guest
+from edgedl.targets.qemu.guests import GUESTS, QEMU_AARCH64, QEMU_ARMHF, Guest
 from edgedl.targets.target import Status
 
 SUM = Artifact(Path(str(files("edgedl") / "models" / "sum.onnx")))
@@ -283,7 +284,10 @@ def test_a_guest_that_dies_is_the_subject_s_failure(guest: None, monkeypatch: py
 
 
 def test_a_format_without_an_engine_there_is_refused(possible: Path) -> None:
-    with pytest.raises(Unsupported, match=r"there is no engine for onnx files, give a \.tflite file"):
+    with pytest.raises(
+        Unsupported,
+        match=r"there is no engine for onnx files, give a \.tflite file, or use --target qemu-armhf-ort:cortex-a7",
+    ):
         find("qemu-armhf").session(SUM)
 
 
@@ -306,20 +310,44 @@ def test_what_debian_s_packages_link_and_install_is_in_place(tmp_path: Path) -> 
         (libraries / name / f"lib{name}.so.3").write_text(name)
     (place.ready / "root/usr/lib/python3/dist-packages/numpy").mkdir(parents=True)
     sysroot.settle(place)
+    assert (place.ready / "root/lib/arm-linux-gnueabihf").is_dir(), "/lib is there although no package has it"
     assert (libraries / "libblas.so.3").read_text() == "blas"
     assert (libraries / "liblapack.so.3").read_text() == "lapack"
     assert (place.packages / "numpy").is_dir()
 
 
-@pytest.mark.parametrize("guest", [QEMU_AARCH64, QEMU_ARMHF], ids=lambda guest: guest.name)
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
+def test_each_system_tells_of_itself_what_a_kind_does(guest: Guest, possible: Path) -> None:
+    check_kind(kind_of(guest.name)[0], guest.name)
+    assert all(core.name.startswith("cortex-") for core in guest.cores)
+
+
+def test_each_release_of_debian_is_asked_for_its_own_packages(possible: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, str] = {}
+
+    def apt(command: Sequence[str], folder: Path, otherwise: str) -> str:
+        sources = next(word for word in command if word.startswith("Dir::Etc::sourcelist=")).partition("=")[2]
+        for name in command[command.index("download") + 1 :] if "download" in command else ():
+            asked[name] = Path(sources).read_text().split()[-2]
+            (folder / f"{name.replace(':', '_1.0_')}.deb").write_text(name)
+        return ""
+
+    monkeypatch.setattr(downloading, "run", apt)
+    kind_of("qemu-armhf-ort")[0].setup("", {}, quiet)
+    assert {release for name, release in asked.items() if name.endswith(":armhf")} == {"trixie"}
+    assert {release for name, release in asked.items() if not name.endswith(":armhf")} == {"bookworm"}
+    assert {"python3-onnxruntime:armhf", "python3.13-minimal:armhf"} <= set(asked)
+
+
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
 def test_each_system_is_set_up_from_its_own_packages(guest: Guest, possible: Path, shop: Shop) -> None:
     kind_of(guest.name)[0].setup("", {}, quiet)
     assert {f"{name}:{guest.debian}" for name in guest.packages} <= set(shop.asked)
     assert [name for name in sysroot.wanted_wheels(guest) if name not in shop.asked] == []
     assert kind_of(guest.name)[0].status() == Status("ready")
-    assert {status.name for status in listed() if status.status.state == "ready"} & {"qemu-aarch64", "qemu-armhf"} == {
-        guest.name
-    }
+    assert {status.name for status in listed() if status.status.state == "ready"} & {
+        guest.name for guest in GUESTS
+    } == {guest.name}
 
 
 # ---- what a device is given ----

@@ -18,22 +18,22 @@ from edgedl.targets.target import Watch
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "http://deb.debian.org/debian"
 SUITE = "bookworm"
-"""the release whose QEMU, 7.2, was tried, and whose Python, 3.11, the engines have wheels for"""
+"""the release whose QEMU, 7.2, was tried"""
 _ABIS = ("2_28", "2_27", "2_17", "2_34", "2014")
 
 
-def packages(downloads: Downloads, wanted: Sequence[str], mirror: str, watch: Watch) -> list[Path]:
+def packages(downloads: Downloads, wanted: Sequence[str], mirror: str, watch: Watch, suite: str = SUITE) -> list[Path]:
     """Debian's packages `NAME:ARCHITECTURE`; those that are there already are not asked for again."""
     missing = [name for name in wanted if not _package(downloads, name)]
     if missing:
         watch(f"downloading {len(missing)} packages from {mirror}")
         with staging(downloads.folder) as scratch:
-            for fresh in _apt(scratch, missing, mirror):
+            for fresh in _apt(scratch, missing, mirror, suite):
                 downloads.keep(fresh)
     found = [_package(downloads, name) for name in wanted]
     if None in found:
         raise Unavailable(
-            f"{mirror} has no package {wanted[found.index(None)]} in {SUITE}: choose another --set mirror=URL"
+            f"{mirror} has no package {wanted[found.index(None)]} in {suite}: choose another --set mirror=URL"
         )
     return [path for path in found if path]
 
@@ -43,8 +43,8 @@ def _package(downloads: Downloads, name: str) -> Path | None:
     return downloads.find(f"{package}_", f"_{architecture}.deb")
 
 
-def _apt(scratch: Path, names: Sequence[str], mirror: str) -> list[Path]:
-    (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
+def _apt(scratch: Path, names: Sequence[str], mirror: str, suite: str) -> list[Path]:
+    (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {suite} main\n")
     (scratch / "status").touch()
     architectures = sorted({name.partition(":")[2] for name in names})
     into = scratch / "packages"

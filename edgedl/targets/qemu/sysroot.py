@@ -21,7 +21,7 @@ from edgedl.targets import state
 from edgedl.targets.downloads import Downloads, run
 from edgedl.targets.qemu.cores import Core
 from edgedl.targets.qemu.downloads import KEYRING, MIRROR, packages, wheels
-from edgedl.targets.qemu.guests import PYTHON, Guest
+from edgedl.targets.qemu.guests import Guest
 from edgedl.targets.target import Status, Watch
 
 HOST = (
@@ -53,7 +53,7 @@ class Sysroot:
 
     @property
     def python(self) -> Path:
-        return self.ready / f"root/usr/bin/python{PYTHON}"
+        return self.ready / f"root/usr/bin/python{self.guest.python}"
 
     @property
     def home(self) -> Path:
@@ -129,9 +129,9 @@ def _make(place: Sysroot, wheel_names: list[str], settings: Mapping[str, str], w
     downloads = Downloads(make_folder(place.folder / "downloads"))
     architecture = _ARCHITECTURES[platform.machine()]
     mirror = settings.get("mirror", MIRROR)
-    names = [*(f"{name}:{guest.debian}" for name in guest.packages), *(f"{name}:{architecture}" for name in HOST)]
-    debs = packages(downloads, list(dict.fromkeys(names)), mirror, watch)
-    whl = wheels(downloads, wheel_names, PYTHON, guest.machine, watch)
+    debs = packages(downloads, [f"{name}:{guest.debian}" for name in guest.packages], mirror, watch, guest.suite)
+    debs += packages(downloads, [f"{name}:{architecture}" for name in HOST], mirror, watch)
+    whl = wheels(downloads, wheel_names, guest.python, guest.machine, watch)
     with staging(place.folder) as stage:
         build(Sysroot(stage, guest), debs, whl, watch)
         contents = {"wheels": wheel_names, "files": downloads.recorded()}
@@ -144,7 +144,7 @@ def build(place: Sysroot, debs: list[Path], whl: list[Path], watch: Watch) -> No
     """Unpack everything below `place`, compile the plugin, and compute something in the guest."""
     watch("unpacking")
     place.ready.mkdir()
-    for deb in debs:
+    for deb in dict.fromkeys(debs):
         _unpack(deb, place)
     settle(place)
     for wheel in whl:
@@ -173,6 +173,8 @@ def _unpack(deb: Path, place: Sysroot) -> None:
 
 def settle(place: Sysroot) -> None:
     """What Debian's packages do when they are installed: link libraries, and have their Python modules found."""
+    if not (place.ready / "root/lib").is_dir():  # since Debian 13 the packages have all of it in /usr
+        (place.ready / "root/lib").symlink_to("usr/lib")
     for name, file in place.guest.links.items():
         (place.ready / "root" / name).symlink_to(file)
     modules = place.ready / "root/usr/lib/python3/dist-packages"

@@ -21,7 +21,7 @@ from edgedl.targets.qemu.command import guest_command
 from edgedl.targets.qemu.cores import FUSED, Core
 from edgedl.targets.qemu.counts import TITLES, least, read
 from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
-from edgedl.targets.qemu.guests import QEMU_AARCH64, QEMU_ARMHF, Guest
+from edgedl.targets.qemu.guests import GUESTS, QEMU_AARCH64, QEMU_ARMHF, QEMU_ARMHF_ORT, Guest
 from edgedl.targets.target import Status, Target, TargetKind, Watch
 
 _NO_LATENCY = "counted under emulation, in the engine's own code without the C library; it is no latency of a device"
@@ -38,8 +38,11 @@ class GuestPlace:
         artifact = only_files(source, self.name)
         if artifact.format not in self.guest.formats:
             runs = " and ".join(f".{name}" for name in sorted(self.guest.formats))
+            able = [g.name for g in GUESTS if artifact.format in g.formats and g.debian == self.guest.debian]
+            other = f", or use --target {able[0]}:{self.core.name}" if able else ""
             raise Unsupported(
-                f"{artifact.path} cannot run on {self.name}: there is no engine for {artifact.format} files, give a {runs} file"
+                f"{artifact.path} cannot run on {self.name}: there is no engine for {artifact.format} files, "
+                f"give a {runs} file{other}"
             )
         place = sysroot.sysroot(self.guest)
         if not place.contents():
@@ -96,10 +99,13 @@ class QemuKind(TargetKind):
 def _kind(of: Guest) -> QemuKind:
     class Kind(QemuKind):
         guest, name, example = of, of.name, f"{of.name}:{of.cores[0].name}"
-        summary = f"emulated {of.title}: parity and instruction counts ({', '.join(core.name for core in of.cores)})"
+        summary = (
+            f"emulated {of.title}: parity and instruction counts (cortex-{', '.join(c.name[7:] for c in of.cores)})"
+        )
 
     return Kind()
 
 
 aarch64 = _kind(QEMU_AARCH64)
 armhf = _kind(QEMU_ARMHF)
+armhf_ort = _kind(QEMU_ARMHF_ORT)

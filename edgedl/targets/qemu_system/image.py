@@ -11,7 +11,7 @@ from edgedl.errors import Unavailable
 from edgedl.isolated import ENVIRONMENT
 from edgedl.sizes import size
 from edgedl.targets import runner, state
-from edgedl.targets.qemu.guests import PYTHON
+from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu.sysroot import Sysroot
 from edgedl.targets.qemu_system.archive import Entry, file, folder, tree, write
 from edgedl.targets.qemu_system.setup import MODULES, Boot
@@ -68,6 +68,6 @@ def order(budget: int) -> bytes:
     words = {
         "BUDGET": str(budget),
         "MODULES": " ".join(MODULES),
-        "WORKER": " ".join([*worker, f"/usr/bin/python{PYTHON}", "-s", "-m", "edgedl.budgeted"]),
+        "WORKER": " ".join([*worker, f"/usr/bin/python{QEMU_AARCH64.python}", "-s", "-m", "edgedl.budgeted"]),
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in words.items()).encode()
