@@ -114,6 +114,6 @@ def _refusal(source: Artifact, said: str) -> EngineFailed | InvalidArtifact:
     damaged = any(
         word in said.lower() for word in ("parsing", "protobuf", "not a valid", "flatbuffer", "unable to read")
     )
-    if damaged:
+    if damaged and not source.manifest:
         return InvalidArtifact(f"{source.path} is not a whole {source.format} model ({reason}): export it again")
     return EngineFailed(f"openvino cannot load {source.path}: {reason}")
