@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from edgedl import registry
 from edgedl.artifact import Artifact, golden_path
 from edgedl.errors import EdgedlError
 from edgedl.isolated import IsolatedSession
 from edgedl.reference import TaskReference
-from edgedl.spec import Feeds
+from edgedl.spec import Array, Feeds
 from edgedl.verify.parity import relative_rms
 
 SAME = 0.01
@@ -20,15 +23,40 @@ FAR = float(np.finfo(np.float32).max)
 """relative RMS of what cannot be compared: JSON has no infinity"""
 
 
-def agreement(source: Artifact | TaskReference, session: IsolatedSession) -> float | None:
-    """Relative RMS of the worst output to the golden outputs of the artifact; None where there are none or they cannot be run."""
+def agreement(source: Artifact | TaskReference, session: IsolatedSession) -> tuple[float | None, float | None]:
+    """(relative RMS of the worst output to the golden outputs of the artifact, the same in steps of their rounding).
+
+    None where there are no golden outputs or they cannot be run; no steps where the outputs are not rounded.
+    """
     if not isinstance(source, Artifact) or not golden_path(source.path).is_file():
-        return None
+        return None, None
     try:
         inputs, expected = source.golden()
-        return worst(session.run(inputs), expected)
+        outputs = session.run(inputs)
     except EdgedlError:
+        return None, None
+    apart = worst(outputs, expected)
+    return apart, None if apart == FAR else in_steps(outputs, expected, steps_of(source))
+
+
+def steps_of(source: Artifact) -> Mapping[str, float]:
+    """How finely the file rounds its outputs, by name; {} where its format tells nothing, or its exporter is not installed here."""
+    try:
+        exporter = registry.exporter(source.format)
+    except EdgedlError:
+        return {}
+    return exporter.output_steps(source.path) if hasattr(exporter, "output_steps") else {}
+
+
+def in_steps(outputs: Feeds, expected: Feeds, steps: Mapping[str, float]) -> float | None:
+    """The worst; None unless every output has steps, as float outputs would go unseen."""
+    if not steps.keys() >= expected.keys():
         return None
+    return max(float(np.rint(max_abs(outputs[name], expected[name]) / steps[name])) for name in expected)
+
+
+def max_abs(got: Array, want: Array) -> float:
+    return float(np.abs(got.astype(np.float64) - want.astype(np.float64)).max(initial=0.0))
 
 
 def worst(outputs: Feeds, expected: Feeds) -> float:

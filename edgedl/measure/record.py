@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedl import strict_json
 from edgedl.errors import InvalidInput
-from edgedl.measure.agreement import SAME
+from edgedl.measure.agreement import MOST_STEPS, SAME
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
 from edgedl.measure.plan import Plan
@@ -165,7 +165,8 @@ class Measured:
     starts: of the mode `cold`. profile: what its operators take. doubts: what could not be found, and why.
     rounds: as many as planned, or fewer where `failure` says why; none where the target gives `figures` in their place.
     target: where it ran, as in `--target`. machine: the target's own environment, where it is not this machine's.
-    golden_rms: relative RMS of the engine's outputs to the golden outputs of the artifact, the worst of them.
+    golden_rms: relative RMS of the engine's outputs to the golden outputs of the artifact, the worst of them; golden_steps: the
+    same in steps of the outputs' rounding, where they are rounded.
     notes: sentences that belong to the figures. objection: why the model is nothing for the target, whose figures stand.
     quota: the share of its processors' time that the target allows.
     device_name: what a fleet file calls the target.
@@ -199,6 +200,7 @@ class Measured:
     figures: tuple[Figure, ...] = ()
     parity: HostParity | None = None
     golden_rms: float | None = None
+    golden_steps: float | None = None
     notes: tuple[str, ...] = ()
     quota: float = 1.0
     objection: str | None = None
@@ -212,7 +214,8 @@ class Measured:
     @property
     def agrees(self) -> bool:
         """Whether the engine computes what the artifact was proven to compute, as far as that is known."""
-        return self.golden_rms is None or self.golden_rms <= SAME
+        near = self.golden_rms is None or self.golden_rms <= SAME
+        return near or (self.golden_steps is not None and self.golden_steps <= MOST_STEPS)
 
     @property
     def peak_bytes(self) -> int | None:

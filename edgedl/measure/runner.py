@@ -82,7 +82,8 @@ class Runner:
         self.found(first_ns=int(first.ask("measure", runs=1, seconds=0)[1]["wall_ns"][0]))
         first.ask("measure", runs=max(1, self.plan.warmup_runs), seconds=0)
         self.found(memory=Memory(**first.ask("memory")[0]))
-        self.found(golden_rms=agreement(self.subject.source, first))
+        apart, steps = agreement(self.subject.source, first)
+        self.found(golden_rms=apart, golden_steps=steps)
         self.burst(0, 1, self.plan.warmup_seconds)
 
     def round(self, position: int) -> None:

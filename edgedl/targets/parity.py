@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import numpy as np
-
-from edgedl import registry
 from edgedl.artifact import Artifact
-from edgedl.errors import EdgedlError, GateFailed
+from edgedl.errors import GateFailed
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import HostParity, InputChoice, Subject
-from edgedl.measure.agreement import FAR, MOST_STEPS, SAME, worst
+from edgedl.measure.agreement import FAR, MOST_STEPS, SAME, in_steps, max_abs, steps_of, worst
 from edgedl.measure.summary import error_told, same
 from edgedl.spec import Array, Feeds
 from edgedl.targets.target import Target
@@ -28,7 +25,7 @@ def host_parity(source: Artifact, feeds: Feeds, outputs: Feeds, runtime: str = "
     """
     with IsolatedSession(source, runtime, threads=1) as session:
         expected = session.run(feeds)
-        return compare(outputs, expected, session.engine, _steps(source))
+        return compare(outputs, expected, session.engine, steps_of(source))
 
 
 def hold(target: Target, source: Artifact, runtime: str = "auto") -> HostParity:
@@ -47,15 +44,6 @@ def hold(target: Target, source: Artifact, runtime: str = "auto") -> HostParity:
     return parity
 
 
-def _steps(source: Artifact) -> Mapping[str, float]:
-    """How finely the file rounds its outputs; {} where its format tells nothing, or its exporter is not installed here."""
-    try:
-        exporter = registry.exporter(source.format)
-    except EdgedlError:
-        return {}
-    return exporter.output_steps(source.path) if hasattr(exporter, "output_steps") else {}
-
-
 def compare(outputs: Feeds, expected: Feeds, engine: str, steps: Mapping[str, float] = NO_STEPS) -> HostParity:
     """The worst output counts; a missing one, or one of another shape, is infinitely far away.
 
@@ -65,23 +53,12 @@ def compare(outputs: Feeds, expected: Feeds, engine: str, steps: Mapping[str, fl
     if apart == FAR:
         return HostParity(FAR, FAR, False, engine)
     return HostParity(
-        max(_max_abs(outputs[name], expected[name]) for name in expected),
+        max(max_abs(outputs[name], expected[name]) for name in expected),
         apart,
         all(_exact(outputs[name], expected[name]) for name in expected),
         engine,
-        _in_steps(outputs, expected, steps),
+        in_steps(outputs, expected, steps),
     )
-
-
-def _in_steps(outputs: Feeds, expected: Feeds, steps: Mapping[str, float]) -> float | None:
-    """The worst; None unless every output has steps, as float outputs would go unseen."""
-    if not steps.keys() >= expected.keys():
-        return None
-    return max(float(np.rint(_max_abs(outputs[name], expected[name]) / steps[name])) for name in expected)
-
-
-def _max_abs(got: Array, want: Array) -> float:
-    return float(np.abs(got.astype(np.float64) - want.astype(np.float64)).max(initial=0.0))
 
 
 def _exact(got: Array, want: Array) -> bool:

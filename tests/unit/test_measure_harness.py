@@ -20,6 +20,7 @@ from edgedl.measure import (
     BenchmarkRecord,
     Failure,
     InputChoice,
+    Measured,
     Plan,
     Subject,
     journal,
@@ -84,6 +85,14 @@ def test_an_engine_is_held_against_the_golden_outputs(engine: Path, factor: int,
     told = [sentence for sentence in warnings(made) if "does not compute what the artifact was proven to" in sentence]
     assert len(told) == (not agrees)
     assert BenchmarkRecord.from_json(made.to_json(), "x") == made
+
+
+@pytest.mark.parametrize(
+    ("rms", "steps", "agrees"), [(None, None, True), (0.02, None, False), (0.02, 2.0, True), (0.02, 3.0, False)]
+)
+def test_rounded_outputs_may_differ_by_two_steps(rms: float | None, steps: float | None, agrees: bool) -> None:
+    subject = Measured("a", "a.onnx", "onnx", "fake", "cpu", 1, golden_rms=rms, golden_steps=steps)
+    assert subject.agrees is agrees
 
 
 def test_throughput_runs_all_streams_at_once(engine: Path) -> None:
