@@ -84,10 +84,8 @@ def test_the_same_run_goes_on_and_makes_nothing_twice(folder: Path, command: Run
         "out",
         "--seconds",
         "0.2",
-        "--scheme",
-        "w8",
-        "--scheme",
-        "w8a8",
+        "--to",
+        "onnx",
         "--json",
         cwd=folder,
     )
