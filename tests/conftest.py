@@ -32,6 +32,7 @@ settings.load_profile("unhurried")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file share what they make and run in one process; each page of the documentation is on its own."""
     for item in items:
