@@ -16,7 +16,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import device_fit
@@ -81,6 +81,28 @@ MICRO = (
 """MLPerf Tiny v1.2, submitted by STMicroelectronics"""
 DISCO = (Device("stm32h747", "STM32H747I-DISCO (Cortex-M7, 400 MHz)", "STM32H747I-DISCO (Cortex-M7 400 MHz)"),)
 """ST's model zoo"""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A board that nobody published, with the core of one that was: seconds x the ratio of their clocks.
+
+    parent: a name of NCNN, measured with one thread. witnesses: other boards with that core and their clocks (GHz), which
+    tell how well that goes; a board with one thread is as fast as its core lets it.
+    """
+
+    device: Device
+    clock: float
+    parent: str
+    parent_clock: float
+    witnesses: Mapping[str, float]
+
+
+ZERO = Scaled(
+    Device("raspberry-pi-zero-2", "Raspberry Pi Zero 2 W (Cortex-A53, 1.0 GHz), by clock from the Raspberry Pi 3 B+", ""),
+    1.0, "raspberry-pi-3", 1.4,
+    {"snapdragon-410": 1.2, "EAIDK 310": 1.3, "AXERA AX630C": 1.2, "Arduino UNO Q": 2.0},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -275,6 +297,33 @@ def _print(one: Measured, errors: tuple[float, float], energy: float) -> None:
     )
 
 
+def scaled(what: Scaled, parent: DeviceModel, measured: list[Measured]) -> DeviceModel:
+    """The parent's model, slower by the clock; its errors and interval hold those of the witnesses as independent ones."""
+    ratios = witnessed(what, {one.device.name or one.device.key: one.rows for one in measured if one.threads == 1})
+    slower = what.parent_clock / what.clock
+    added = float(np.median(np.abs(1 / ratios - 1)))
+    halves = [np.log(high / low) / 2 for low, high in (parent.interval, device_fit.interval(ratios))]
+    middle, half = np.sqrt(parent.interval[0] * parent.interval[1]), np.hypot(*halves)
+    print(
+        f"{what.device.name:20} by clock from {what.parent}: {len(ratios)} rows of {len(what.witnesses)} boards off by {added:.1%} (median)"
+    )
+    return replace(
+        parent, device=what.device.name, title=what.device.title,
+        coefficients={name: float(f"{c * slower:.6g}") for name, c in parent.coefficients.items()},
+        within=round(float(np.hypot(parent.within, added)), 4), unseen=round(float(np.hypot(parent.unseen, added)), 4),
+        interval=(round(float(middle * np.exp(-half)), 4), round(float(middle * np.exp(half)), 4)),
+    )  # fmt: skip
+
+
+def witnessed(what: Scaled, rows: Mapping[str, Rows]) -> np.ndarray:
+    """Measured / scaled from the parent, of every network of every witness."""
+    parent, found = rows[what.parent], []
+    for start, clock in what.witnesses.items():
+        own = next(one for key, one in rows.items() if key.startswith(start))
+        found += [own[n] / parent[n] * clock / what.parent_clock for n in own if n in parent]
+    return np.array(found)
+
+
 def group_of(measured: list[Measured], networks: Mapping[str, object], features: tuple[str, ...]) -> Group:
     rows = {str(number): one.rows for number, one in enumerate(measured)}
     return Group(rows, networks, features, family)  # type: ignore[arg-type]
@@ -298,7 +347,10 @@ def fits() -> Iterator[DeviceModel]:
             boards = [one for one in source if one.precision == precision]
             yield from models(group_of(boards, hosted, CPU), boards)
     measured = sorted(ncnn(tables), key=lambda one: one.threads or 0)
-    yield from models(group_of(measured, tables, CPU), measured)
+    phones = list(models(group_of(measured, tables, CPU), measured))
+    yield from phones
+    parent = next(one for one in phones if (one.device, one.threads) == (ZERO.parent, 1))
+    yield scaled(ZERO, parent, measured)
     boards = list(micro(tiny))
     yield from models(group_of(boards, tiny, ("macs",)), boards)
     boards = list(published(DISCO, "STM32Cube.AI", hosted))

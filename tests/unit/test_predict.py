@@ -179,6 +179,16 @@ def test_a_device_without_watts_gives_latency_alone(tmp_path: Path) -> None:
     assert [figure.name for figure in subject.figures] == ["latency"]
 
 
+def test_a_board_by_clock_is_its_parent_slowed_down_with_a_wider_interval(tmp_path: Path) -> None:
+    (parent,) = _record("raspberry-pi-3", _artifact(tmp_path, 160)).subjects
+    (scaled,) = _record("raspberry-pi-zero-2", _artifact(tmp_path, 160)).subjects
+    (before,), (after,) = parent.figures, scaled.figures
+    assert after.value == pytest.approx(1.4 * before.value, rel=1e-3)
+    assert before.low and before.high and after.low and after.high
+    assert after.high / after.low > before.high / before.low
+    assert "by clock from the Raspberry Pi 3 B+" in (after.basis or "")
+
+
 def test_a_task_reference_is_no_file() -> None:
     target = targets.find("predicted:raspberry-pi-4")
     subjects = [Subject("zoo:digits", TaskReference("zoo:digits"), "torch")]
