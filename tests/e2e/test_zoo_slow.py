@@ -38,6 +38,10 @@ TASKS = [
 ]
 
 
+BUDGETS = {"captioner": 0.03}
+"""Two of its 72 held-out photos: the scheme's own budget of 0.01 is less than one, which another processor's training may lose."""
+
+
 @pytest.mark.parametrize(("name", "data", "least", "onnx", "tflite"), TASKS, ids=[row[0] for row in TASKS])
 def test_the_whole_way(
     name: str, data: Dataset | None, least: float, onnx: str | None, tflite: str | None, tmp_path: Path
@@ -53,7 +57,7 @@ def test_the_whole_way(
         assert score_of(artifact) == pytest.approx(score.value, abs=0.002)
         if scheme is None:
             continue
-        quantized = edgedl.quantize(artifact, scheme, task=reference, allow_slower=True)
+        quantized = edgedl.quantize(artifact, scheme, task=reference, allow_slower=True, max_drop=BUDGETS.get(name))
         assert score_of(quantized) >= least - 0.01
         assert quantized.manifest and artifact.manifest
         assert quantized.manifest.size < artifact.manifest.size

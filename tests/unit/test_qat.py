@@ -236,6 +236,7 @@ def test_weights_that_are_cut_out_of_a_packed_one_are_stored_as_integers() -> No
 
 @pytest.mark.slow
 def test_attention_with_a_causal_mask_and_packed_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     masked = replace(task("mlp"), model=Masked, fit=lambda module, seed, progress: called_once(module))
     program = fine_tune(masked, 0, lambda done, total: None)
     exporter, path = registry.exporter("onnx"), tmp_path / "net.onnx"
