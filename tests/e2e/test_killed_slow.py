@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -40,14 +41,12 @@ def set_up(target: str, folder: Path, until: str = "") -> list[str]:
     )  # fmt: skip
     os.close(end)
     said: list[str] = []
-    with os.fdopen(terminal, errors="replace") as lines:
-        try:
-            for line in lines:
-                said.append(line.strip())
-                if until and line.startswith(until):
-                    os.killpg(process.pid, signal.SIGKILL)
-        except OSError:  # a terminal ends like that when nobody writes to it any more
-            pass
+    # A terminal ends with an OSError when nobody writes to it any more.
+    with os.fdopen(terminal, errors="replace") as lines, contextlib.suppress(OSError):
+        for line in lines:
+            said.append(line.strip())
+            if until and line.startswith(until):
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == (-signal.SIGKILL if until else 0), said
     return said
 
