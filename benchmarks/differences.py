@@ -1,22 +1,23 @@
 """How often `edgedl benchmark` is wrong: `python benchmarks/differences.py [--trials 50]`.
 
-A made-up engine does a fixed amount of arithmetic for each run, in processes of its own, as any engine. Prints how often two
-subjects of equal work are called different (goal: at most 2 %), and how often one with 10 % more is found to be slower (goal:
-90 % on a quiet machine, 65 % under load). `--simulated` draws the rounds from a model of a noisy machine, in seconds.
+Two files in ONNX Runtime, each in processes of its own: a chain of ten equal convolutions beside a copy of itself, and beside
+one of eleven. Prints how often equal files are called different (goal: at most 2 %), and how often the one with 10 % more is
+found to be slower (goal: 90 % on a quiet machine, 65 % under load). `--simulated` draws the rounds from a model of a noisy
+machine, in seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from edgedl.artifact import Artifact
 from edgedl.measure import InputChoice, Plan, measure, statistics, subjects_of
@@ -24,47 +25,28 @@ from edgedl.measure.environment import load_average
 from edgedl.measure.statistics import Estimate
 from edgedl.measure.summary import PROCESS_SPREAD, is_faster, is_slower, speedup
 
-ENGINE = """
-from edgedl.runtime import Session
-from edgedl.spec import TensorSpec
-
-class Work(Session):
-    def __init__(self, amount):
-        super().__init__((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),), "work 1.0", "cpu")
-        self.amount = range(amount)
-    def _invoke(self, feeds):
-        total = 0
-        for number in self.amount:
-            total += number
-        return {"y": feeds["x"]}
-
-class Engine:
-    name, formats, requires, extra = "work", frozenset({"onnx"}), (), "work"
-    def load(self, source, device, threads):
-        return Work(int(source.path.read_text()))
-
-runtime = Engine()
-"""
-AMOUNT = 20_000
+LAYERS, CHANNELS, SIDE = 10, 16, 20
+"""About 0.2 ms a run"""
 
 
-def install(folder: Path) -> None:
-    """The engine as a plugin, here and in child processes."""
-    info = folder / "work_engine-1.0.dist-info"
-    info.mkdir()
-    (folder / "work_engine.py").write_text(ENGINE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: work-engine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgedl.runtimes]\nwork = work_engine:runtime\n")
-    sys.path.insert(0, str(folder))
-    os.environ["PYTHONPATH"] = str(folder)
+def chain(layers: int) -> onnx.ModelProto:
+    """Equal 3x3 convolutions, one after the other."""
+    weights = np.random.default_rng(0).normal(0, 0.08, (CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
+    stored = [numpy_helper.from_array(weights, f"w{n}") for n in range(layers)]
+    nodes = [helper.make_node("Conv", [f"x{n}", f"w{n}"], [f"x{n + 1}"], pads=[1] * 4) for n in range(layers)]
+    ends = [
+        helper.make_tensor_value_info(f"x{n}", onnx.TensorProto.FLOAT, (1, CHANNELS, SIDE, SIDE)) for n in (0, layers)
+    ]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def measured(folder: Path, factor: float, plan: Plan) -> Estimate:
-    """How many times faster the first of two subjects is; the second does `factor` times its work."""
-    works = {"one.onnx": AMOUNT, "other.onnx": round(AMOUNT * factor)}
-    for name, amount in works.items():
-        (folder / name).write_text(str(amount))
-    subjects = subjects_of([Artifact(folder / name) for name in works], ["work"])
+    """How many times faster the first of two subjects is; the second has `factor` times its layers."""
+    files = {"one.onnx": LAYERS, "other.onnx": round(LAYERS * factor)}
+    for name, layers in files.items():
+        onnx.save(chain(layers), str(folder / name))
+    subjects = subjects_of([Artifact(folder / name) for name in files], ["ort"])
     record = measure(subjects, InputChoice(subjects), plan, lambda done, total: None)
     one, other = record.finished
     return speedup(one, other)
@@ -116,7 +98,6 @@ def main() -> None:
         return
     plan = Plan(seconds=options.seconds)
     with tempfile.TemporaryDirectory() as folder:
-        install(Path(folder))
         found = shares(lambda factor: measured(Path(folder), factor, plan), options.trials, options.keep)
     print(sentence(f"measured here, load average {load_average()}", found, options.trials))
 

@@ -90,10 +90,13 @@ class Worker:
     def measure(self, request: dict[str, Any], _: Feeds) -> Reply:
         """Run until both `runs` and `seconds` are reached; wall nanoseconds of each run, CPU seconds of them all.
 
+        processor: all threads of this process are moved to it before, if it is given.
         begun, ended: by the system's monotonic clock, in nanoseconds. EngineFailed if the last outputs hold NaN.
         """
         import numpy as np
 
+        if request.get("processor") is not None:
+            move(request["processor"])
         timed, clock, turns = self.session.timed or host_timed(self.session.run), time.perf_counter_ns, self.turns
         samples = array("q")  # 8 bytes a run, to spare the peak memory
         switches, cpu, begun = _preemptions(), time.process_time(), clock()
@@ -207,6 +210,13 @@ def pin(processors: Sequence[int]) -> None:
         raise InvalidInput(f"processors {', '.join(map(str, processors))}: expected some of {there}")
     if processors:
         os.sched_setaffinity(0, processors)
+
+
+def move(processor: int) -> None:
+    """All threads of this process to one processor; a thread that ended meanwhile, or that may not be moved, is left."""
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(thread.name), {processor})
 
 
 def celsius(zones: Path = Path("/sys/class/thermal")) -> float | None:

@@ -42,6 +42,7 @@ class Round:
     cpu_seconds: processor time of them all, over all threads. preemptions: involuntary context switches.
     at, seconds: when the burst began, from the start of the measurement, and how long it lasted over all streams.
     megahertz, celsius: the processor's clock and the hottest thermal zone at its end, where the system tells them.
+    processor: the one that it ran on, where all subjects of a round were moved to one.
     """
 
     position: int
@@ -53,6 +54,7 @@ class Round:
     seconds: float = 0.0
     megahertz: float | None = None
     celsius: float | None = None
+    processor: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.runs < 1 << 31 or self.wall_ns[0] < 1 or min(self.cpu_seconds, self.at, self.seconds) < 0:

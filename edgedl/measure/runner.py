@@ -15,6 +15,7 @@ import numpy as np
 
 from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, Unreachable
 from edgedl.isolated import IsolatedSession
+from edgedl.measure import processors
 from edgedl.measure.agreement import agreement
 from edgedl.measure.codec import decode
 from edgedl.measure.environment import Environment
@@ -87,7 +88,14 @@ class Runner:
         self.burst(0, 1, self.plan.warmup_seconds)
 
     def round(self, position: int) -> None:
-        self.add(self.burst(position, self.plan.runs_per_round, self.plan.seconds_per_round))
+        self.add(self.burst(position, self.plan.runs_per_round, self.plan.seconds_per_round, self.processor()))
+
+    def processor(self) -> int | None:
+        """That of the next round, for a subject that computes on one and was not given any; None leaves it to the system."""
+        s = self.subject
+        if self.plan.mode != "latency" or self.place is not HERE or s.affinity or (s.device, s.threads) != ("cpu", 1):
+            return None
+        return processors.of_round(len(self.measured.rounds), self.plan.seed)
 
     def profile(self) -> None:
         """In a process of its own; that it fails is a note, and no failure of what was timed."""
@@ -139,11 +147,12 @@ class Runner:
         for session in sessions:
             session.ask("feed", sets, sets=len(self.inputs.sets))
 
-    def burst(self, position: int, runs: int, seconds: float) -> Round:
+    def burst(self, position: int, runs: int, seconds: float, processor: int | None = None) -> Round:
         """All streams at once, each until both are reached."""
+        wanted = {"runs": runs, "seconds": seconds, "processor": processor}
         at = (time.perf_counter_ns() - self.began) / 1e9
         with ThreadPoolExecutor(len(self.sessions)) as pool:
-            asked = [pool.submit(session.ask, "measure", None, runs=runs, seconds=seconds) for session in self.sessions]
+            asked = [pool.submit(session.ask, "measure", None, **wanted) for session in self.sessions]
         replies = [future.result() for future in asked]
         told = [reply for reply, _ in replies]
         begun, ended = min(reply["begun"] for reply in told), max(reply["ended"] for reply in told)
@@ -156,6 +165,7 @@ class Runner:
             seconds=(ended - begun) / 1e9,
             megahertz=told[0]["megahertz"],
             celsius=told[0]["celsius"],
+            processor=processor,
         )
 
     def add(self, *rounds: Round) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +25,15 @@ from edgedl.measure import (
     Measured,
     Plan,
     Subject,
+    describe,
     journal,
     measure,
+    processors,
     runner,
     subjects_of,
     warnings,
 )  # fmt: skip
+from edgedl.place import HERE
 from made_up_engine import fake_model
 
 PLAN = Plan(runs=12, seconds=0.0, rounds=6, warmup_runs=1, warmup_seconds=0.0, timeout=5.0)
@@ -128,6 +133,19 @@ def test_options_and_affinity_reach_the_engine_and_the_record(engine: Path) -> N
     (subject,) = measure(subjects, InputChoice(subjects), PLAN, lambda done, total: None).finished
     assert subject.engine == f"fake 1.0 {{'speed': 'slow'}} [{cpu}]"
     assert (subject.options, subject.affinity) == ({"speed": "slow"}, (cpu,))
+
+
+def test_all_subjects_of_a_round_run_on_one_processor_which_changes(engine: Path) -> None:
+    found = _measure([fake_model(engine, "a.onnx"), fake_model(engine, "b.onnx")], replace(PLAN, rounds=12)).finished
+    one, other = ([r.processor for r in subject.rounds] for subject in found)
+    assert one == other == [processors.of_round(number, PLAN.seed) for number in range(12)]
+
+
+@pytest.mark.parametrize("change", [{"threads": 2}, {"affinity": (0,)}, {"device": "cuda"}])
+def test_other_subjects_are_left_where_the_system_puts_them(engine: Path, change: dict[str, Any]) -> None:
+    (subject,) = subjects_of([fake_model(engine, "a.onnx")], ["fake"])
+    changed, stack = replace(subject, **change), contextlib.ExitStack()
+    assert runner.Runner(changed, InputChoice([changed]), PLAN, stack, HERE, describe(changed), 0).processor() is None
 
 
 def test_an_unknown_option_is_refused(engine: Path) -> None:
