@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgedl.errors import OutputExists
@@ -31,6 +31,14 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest(contents: Mapping[str, bytes]) -> str:
+    """The hexadecimal SHA-256 of names with their bytes, in whatever order they come."""
+    found = hashlib.sha256()
+    for name in sorted(contents):
+        found.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])
+    return found.hexdigest()
 
 
 def refuse_existing(*paths: Path) -> None:

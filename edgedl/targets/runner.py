@@ -6,14 +6,13 @@ they are found here.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
 from edgedl.artifact import Artifact, manifest_path
-from edgedl.files import publish, staging
+from edgedl.files import digest, publish, staging
 
 _LEFT_OUT = ("cli", "report", "zoo", "targets", "pruning", "train", "tune")
 """folders of edgedl that no device needs"""
@@ -33,7 +32,7 @@ def files() -> dict[str, bytes]:
 def install(parent: Path) -> Path:
     """The files in a folder of `parent` that is called by their digest; written once."""
     contents = files()
-    target = parent / f"runner-{_digest(contents)}"
+    target = parent / f"runner-{digest(contents)[:12]}"
     if not target.is_dir():
         with staging(parent) as stage:
             for name, data in contents.items():
@@ -71,10 +70,3 @@ def _metadata() -> Iterator[tuple[str, bytes]]:
     folder = f"edgedl-{own.version}.dist-info"
     for name in ("METADATA", "entry_points.txt"):
         yield f"{folder}/{name}", (own.read_text(name) or "").encode()
-
-
-def _digest(contents: dict[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(contents):
-        digest.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])
-    return digest.hexdigest()[:12]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +21,8 @@ from edgedl.measure import InputChoice, Plan, Subject
 from edgedl.reference import TaskReference
 from edgedl.targets import find, kind_of, listed, runner
 from edgedl.targets.conformance import check_kind
+from edgedl.targets.qemu import build, parts, sysroot, target
 from edgedl.targets.qemu import downloads as downloading
-from edgedl.targets.qemu import sysroot, target
 from edgedl.targets.qemu.downloads import Downloads, packages, run, wheels
 from edgedl.targets.qemu.guests import GUESTS, QEMU_AARCH64, QEMU_ARMHF, Guest
 from edgedl.targets.target import Status
@@ -150,8 +153,14 @@ def possible(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     """The folder that the set-up is made in."""
     monkeypatch.setenv("EDGEDL_TARGETS", str(tmp_path))
     monkeypatch.setattr(sysroot, "impossible", lambda: "")
-    monkeypatch.setattr(sysroot, "build", lambda place, *_: place.ready.mkdir())
+    monkeypatch.setattr(sysroot, "build", folders_alone)
     return tmp_path / "qemu-aarch64"
+
+
+def folders_alone(place: sysroot.Sysroot, made: Collection[str], *_: object) -> None:
+    for part in made:
+        for name in parts.FOLDERS[part]:
+            (place.ready / name).mkdir()
 
 
 def set_up() -> None:
@@ -178,8 +187,8 @@ def test_an_interrupted_build_leaves_no_sysroot_and_resumes(
 ) -> None:
     build = sysroot.build
 
-    def interrupted(place: sysroot.Sysroot, *_: object) -> None:
-        place.ready.mkdir()
+    def interrupted(*told: Any) -> None:
+        folders_alone(*told)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sysroot, "build", interrupted)
@@ -199,6 +208,114 @@ def test_another_engine_version_builds_anew(possible: Path, shop: Shop, monkeypa
     set_up()
     assert shop.asked[-1] == "onnxruntime==9.9"
     assert sysroot.sysroot(QEMU_AARCH64).contents()["wheels"] == ["numpy", "onnxruntime==9.9"]
+
+
+# ---- an edgedl that makes its parts from other files ----
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the files that this edgedl makes its parts from, which may be changed."""
+    folder = tmp_path / "release"
+    shutil.copytree(Path(parts.__file__).parent, folder)
+    monkeypatch.setattr(parts, "__file__", str(folder / "parts.py"))
+    return folder
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The parts of each build."""
+    found: list[tuple[str, ...]] = []
+
+    def build(place: sysroot.Sysroot, made: Collection[str], *told: object) -> None:
+        found.append(tuple(made))
+        folders_alone(place, made)
+        assert {path.name for path in place.ready.iterdir()} >= {*itertools.chain(*parts.FOLDERS.values())}
+
+    monkeypatch.setattr(sysroot, "build", build)
+    return found
+
+
+def changed(path: Path) -> None:
+    path.write_text(f"{path.read_text()}\n")
+
+
+@pytest.mark.parametrize("source", ["count.c", "aarch64.h"])
+def test_another_counter_alone_is_compiled_anew(
+    possible: Path, release: Path, built: list[tuple[str, ...]], shop: Shop, source: str
+) -> None:
+    set_up()
+    (possible / "sysroot/root/kept").touch()
+    count = len(shop.asked)
+    changed(release / source)
+    assert kind_of("qemu-aarch64")[0].status() == Status("set-up", "edgedl target setup qemu-aarch64")
+    said = r"was set up by another edgedl, and this one makes its instruction counter otherwise: edgedl target setup qemu-aarch64$"
+    with pytest.raises(Unavailable, match=said):
+        find("qemu-aarch64:cortex-a53").session(SUM)
+    set_up()
+    assert (built[1:], len(shop.asked)) == ([(parts.COUNTER,)], count)
+    assert kind_of("qemu-aarch64")[0].status() == Status("ready")
+    assert (possible / "sysroot/root/kept").exists()
+    assert not [path for path in (possible / "sysroot").iterdir() if path.is_symlink()]
+    set_up()
+    assert len(built) == 2
+
+
+def test_other_code_that_builds_builds_all_from_the_downloads(
+    possible: Path, release: Path, built: list[tuple[str, ...]], shop: Shop
+) -> None:
+    set_up()
+    count = len(shop.asked)
+    changed(release / "build.py")
+    set_up()
+    assert (built[1:], len(shop.asked)) == ([tuple(parts.FOLDERS)], count)
+
+
+def test_another_core_is_made_with_the_others(
+    possible: Path, built: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = replace(QEMU_AARCH64, cores=QEMU_AARCH64.cores[:2])
+    sysroot.setup(guest, {}, quiet)
+    set_up()
+    assert built[1:] == [(parts.CORES,)]
+
+
+@pytest.mark.parametrize("marker", ['{"wheels": []}', "[1]", '{"made_from": 1}', '{"made_from": {"cores": 1}}', ""])
+def test_a_marker_that_does_not_tell_is_of_another_edgedl(
+    possible: Path, built: list[tuple[str, ...]], shop: Shop, marker: str
+) -> None:
+    set_up()
+    count = len(shop.asked)
+    (possible / "sysroot/contents.json").write_text(marker)
+    assert kind_of("qemu-aarch64")[0].status().state == "set-up"
+    set_up()
+    assert (len(built), len(shop.asked)) == (2, count)
+    assert kind_of("qemu-aarch64")[0].status() == Status("ready")
+
+
+def test_the_packages_of_another_release_of_debian_are_not_taken(possible: Path, shop: Shop) -> None:
+    sysroot.setup(replace(QEMU_AARCH64, suite="bullseye"), {}, quiet)
+    count = len(shop.asked)
+    set_up()
+    assert len(shop.asked) == 2 * count
+
+
+def test_what_is_made_anew_and_does_not_compute_leaves_what_was_there(
+    possible: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up()
+    (possible / "sysroot/counter/old").touch()
+    changed(release / "count.c")
+
+    def broken(*told: Any) -> None:
+        folders_alone(*told)
+        raise Unavailable("it does not run")
+
+    monkeypatch.setattr(sysroot, "build", broken)
+    with pytest.raises(Unavailable, match="it does not run"):
+        set_up()
+    assert (possible / "sysroot/counter/old").exists()
+    assert sysroot.sysroot(QEMU_AARCH64).stale() == [parts.COUNTER]
 
 
 def test_removal_leaves_nothing(possible: Path) -> None:
@@ -309,7 +426,7 @@ def test_what_debian_s_packages_link_and_install_is_in_place(tmp_path: Path) -> 
         (libraries / name).mkdir(parents=True)
         (libraries / name / f"lib{name}.so.3").write_text(name)
     (place.ready / "root/usr/lib/python3/dist-packages/numpy").mkdir(parents=True)
-    sysroot.settle(place)
+    build.settle(place)
     assert (place.ready / "root/lib/arm-linux-gnueabihf").is_dir(), "/lib is there although no package has it"
     assert (libraries / "libblas.so.3").read_text() == "blas"
     assert (libraries / "liblapack.so.3").read_text() == "lapack"

@@ -33,7 +33,8 @@ from edgedl.targets.conformance import check
 from edgedl.targets.downloads import Downloads
 from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.guests import QEMU_AARCH64
-from edgedl.targets.qemu_system import archive, console, owned, setup
+from edgedl.targets.qemu.parts import made_from
+from edgedl.targets.qemu_system import archive, boot, console, owned, setup
 from edgedl.targets.qemu_system.archive import Entry
 from edgedl.targets.qemu_system.command import guest_memory, machine_command
 from edgedl.targets.qemu_system.device import parse
@@ -250,7 +251,7 @@ def test_a_shell_reads_the_order(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     budget, *modules, worker = done.stdout.splitlines()
-    assert (budget, tuple(modules)) == ("12345", setup.MODULES)
+    assert (budget, tuple(modules)) == ("12345", boot.MODULES)
     assert worker.endswith("/usr/bin/python3.11 -s -m edgedl.budgeted")
 
 
@@ -269,7 +270,7 @@ def possible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def share(place: sysroot.Sysroot) -> None:
     for name in ("root/lib", "root/usr/lib/gconv", "root/etc", "packages/onnxruntime", "packages/ai_edge_litert"):
         (place.ready / name).mkdir(parents=True, exist_ok=True)
-    (place.ready / "contents.json").write_text('{"wheels": []}')
+    place.marker.write_text(json.dumps({"made_from": made_from(QEMU_AARCH64)}))
 
 
 @pytest.fixture
@@ -290,19 +291,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         path.write_text(package)
         return downloads.keep(path)
 
-    monkeypatch.setattr(setup, "packages", packages)
-    monkeypatch.setattr(setup, "run", lambda *_: "linux-image-6.1.0-50-cloud-arm64 (= 6.1.176-1)\n")
+    monkeypatch.setattr(boot, "packages", packages)
+    monkeypatch.setattr(boot, "run", lambda *_: "linux-image-6.1.0-50-cloud-arm64 (= 6.1.176-1)\n")
     monkeypatch.setattr(setup, "build", build)
     return found
 
 
-def build(place: setup.Boot, *_: object) -> None:
+def build(place: boot.Boot, *_: object) -> None:
     place.ready.mkdir()
-    for path in (place.kernel, place.busybox, *map(place.module, setup.MODULES)):
+    for path in (place.kernel, place.busybox, *map(place.module, boot.MODULES)):
         path.write_text(path.name)
 
 
-def set_up(try_out: Any = lambda boot: None) -> None:
+def set_up(try_out: Any = lambda place: None) -> None:
     setup.setup({}, quiet, try_out)
 
 
@@ -318,7 +319,7 @@ def test_a_set_up_is_ready_and_stays_as_it_is(possible: Path, asked: list[str]) 
 
 
 def test_what_does_not_compute_is_no_set_up_and_the_downloads_stay(possible: Path, asked: list[str]) -> None:
-    def broken(boot: setup.Boot) -> None:
+    def broken(place: boot.Boot) -> None:
         raise EngineFailed("1 + 2 = 4")
 
     with pytest.raises(EngineFailed, match="1 \\+ 2 = 4"):
@@ -331,10 +332,10 @@ def test_what_does_not_compute_is_no_set_up_and_the_downloads_stay(possible: Pat
 def test_an_interrupted_download_asks_again_which_kernel_is_present(
     possible: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(boot, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         set_up()
-    monkeypatch.setattr(setup, "run", lambda *_: "linux-image-6.1.0-51-cloud-arm64 (= 6.1.180-1)\n")
+    monkeypatch.setattr(boot, "run", lambda *_: "linux-image-6.1.0-51-cloud-arm64 (= 6.1.180-1)\n")
     set_up()
     assert asked[-2:] == ["linux-image-6.1.0-51-cloud-arm64", "busybox-static"]
 
@@ -357,8 +358,33 @@ def test_without_its_sysroot_it_is_set_up_again(possible: Path, asked: list[str]
     set_up()
     sysroot.remove(QEMU_AARCH64)
     assert kind_of(NAME)[0].status().state == "set-up"
-    with pytest.raises(Unavailable, match=f"has no sysroot: edgedl target setup {NAME}"):
+    with pytest.raises(Unavailable, match=f"is not set up: edgedl target setup {NAME}$"):
         find(NAME).session(SUM)
+
+
+def test_an_edgedl_that_makes_it_otherwise_makes_it_anew_from_what_is_there(
+    possible: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up()
+    monkeypatch.setattr(boot, "made_from", lambda: "another")
+    monkeypatch.setattr(setup, "made_from", lambda: "another")
+    assert kind_of(NAME)[0].status().state == "set-up"
+    with pytest.raises(Unavailable, match=f"is not set up: edgedl target setup {NAME}$"):
+        find(NAME).session(SUM)
+    set_up()
+    assert (kind_of(NAME)[0].status(), len(asked)) == (Status("ready"), 3)
+
+
+@pytest.mark.parametrize(("part", "usable"), [("system", False), ("instruction counter", True)])
+def test_of_the_shared_sysroot_the_counter_may_be_another(
+    machine: Machine, part: str, usable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = sysroot.sysroot(QEMU_AARCH64)
+    place.marker.write_text(json.dumps({"made_from": {**made_from(QEMU_AARCH64), part: "another"}}))
+    assert (kind_of(NAME)[0].status() == Status("ready")) == usable
+    refused = pytest.raises(Unavailable, match=f"this one makes its system otherwise: edgedl target setup {NAME}$")
+    with contextlib.nullcontext() if usable else refused:
+        find(NAME).session(SUM).close()
 
 
 def test_removal_leaves_the_sysroot(possible: Path, asked: list[str]) -> None:
@@ -380,9 +406,9 @@ def test_without_qemu_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_package_without_a_kernel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "run", lambda *_: "")
+    monkeypatch.setattr(boot, "run", lambda *_: "")
     with pytest.raises(Unavailable, match=r"hold no boot/vmlinuz-\*: choose another --set mirror=URL"):
-        setup.build(setup.Boot(tmp_path), Path("k.deb"), Path("b.deb"), quiet)
+        boot.build(boot.Boot(tmp_path), Path("k.deb"), Path("b.deb"), quiet)
 
 
 # ---- the target, with a machine that is this one ----

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import io
 import itertools
+import json
 import os
 import shutil
 import signal
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ import pytest
 from edgedl import files
 from edgedl.targets.javascript import packages
 from edgedl.targets.javascript.packages import Package, Store
-from edgedl.targets.qemu import downloads, sysroot
+from edgedl.targets.qemu import downloads, parts, sysroot
+from edgedl.targets.qemu.build import Material
 from edgedl.targets.qemu.guests import QEMU_ARMHF
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -66,11 +68,12 @@ def doomed(at: int) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """folder: of the target. setup: makes it. there: whether it counts as ready."""
+    """folder: of the target. setup: makes it. there: whether it counts as ready. spoil: what makes a set-up necessary."""
 
     folder: Path
     setup: Callable[[], object]
     there: Callable[[], object]
+    spoil: Callable[[Path], object] = shutil.rmtree
 
     def whole(self) -> dict[str, bytes]:
         """Name -> contents of all that is there, but for what a killed process left to be swept."""
@@ -115,10 +118,12 @@ def of_apt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
             (into / f"{name.replace(':', '_1.0_')}.deb").write_bytes(name.encode())
         return ""
 
-    def build(place: sysroot.Sysroot, debs: Sequence[Path], wheels: Sequence[Path], _: object) -> None:
-        place.ready.mkdir()
-        for file in (debs[0], *wheels):
-            (place.ready / file.name).write_bytes(file.read_bytes())
+    def build(place: sysroot.Sysroot, made: Collection[str], material: Material | None, _: object) -> None:
+        for name in itertools.chain(*(parts.FOLDERS[part] for part in made)):
+            (place.ready / name).mkdir()
+        place.plugin.write_bytes(b"counter")
+        for file in (material.guest[0], *material.wheels) if material else ():
+            (place.ready / "root" / file.name).write_bytes(file.read_bytes())
 
     monkeypatch.setattr(downloads, "run", shop)
     monkeypatch.setattr(sysroot, "build", build)
@@ -126,10 +131,22 @@ def of_apt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     monkeypatch.setattr(sysroot, "HOST", ("qemu-user",))
     guest = replace(QEMU_ARMHF, packages=("libc6",))
     place = sysroot.sysroot(guest)
-    return Case(place.folder, lambda: sysroot.setup(guest, {}, quiet), place.contents)
+    return Case(place.folder, lambda: sysroot.setup(guest, {}, quiet), lambda: not place.stale())
 
 
-@pytest.fixture(params=[of_npm, of_apt], ids=["web and node", "qemu"])
+def of_cc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """As qemu-armhf is set up where the counter alone is another edgedl's."""
+
+    def spoil(folder: Path) -> None:
+        marker, plugin = folder / "sysroot/contents.json", folder / "sysroot/counter/count.so"
+        told = json.loads(marker.read_text())
+        marker.write_text(json.dumps({**told, "made_from": {**told["made_from"], parts.COUNTER: "another"}}, indent=1))
+        plugin.write_bytes(b"another")
+
+    return replace(of_apt(folder, monkeypatch), spoil=spoil)
+
+
+@pytest.fixture(params=[of_npm, of_apt, of_cc], ids=["web and node", "qemu", "qemu's counter"])
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     monkeypatch.setenv("EDGEDL_TARGETS", str(tmp_path / "targets"))
     monkeypatch.setattr(files, "_flush", quiet)  # for the power's failing, which is not tried here, and slow
@@ -140,7 +157,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_set_up_may_be_killed_at_any_time(case: Case, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     case.setup()
     expected = case.whole()
-    shutil.rmtree(case.folder)
+    case.spoil(case.folder)
     monkeypatch.setattr(files, "GRACE", -1.0)  # nobody else is on the way to a lock
     tries, done = 0, 0
     while killed(case.setup, tries):
@@ -150,6 +167,6 @@ def test_a_set_up_may_be_killed_at_any_time(case: Case, step: int, monkeypatch: 
         assert case.there()
         assert case.whole() == expected
         assert not list(case.folder.rglob(".*")), f"what was left at operation {tries} is still there"
-        shutil.rmtree(case.folder)
+        case.spoil(case.folder)
         tries, done = tries + step, done + 1
     assert done >= 50 // step

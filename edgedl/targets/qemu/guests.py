@@ -82,3 +82,8 @@ QEMU_ARMHF_ORT = replace(
 )  # fmt: skip
 """ONNX Runtime has no armv7l wheel; Debian 13 builds 1.21 for armhf."""
 GUESTS = (QEMU_AARCH64, QEMU_ARMHF, QEMU_ARMHF_ORT)
+HOST = (
+    "qemu-user", "libcapstone4", "libffi8", "libglib2.0-0", "libgmp10", "libgnutls30", "libhogweed6", "libidn2-0", "libnettle8",
+    "libnuma1", "libp11-kit0", "libpcre2-8-0", "libtasn1-6", "libunistring2", "liburing2",
+)  # fmt: skip
+"""packages of this machine's architecture: Debian's dynamic QEMU, which alone takes plugins, and what it is linked against"""

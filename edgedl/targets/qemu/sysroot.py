@@ -1,7 +1,8 @@
 """The set-up of an emulated system: one that is only a folder, made without root and removed without a trace.
 
 Everything is unpacked beside its place and gets it by one rename, after a model has run in every engine: there is a whole
-sysroot or none. Downloads outlive an interruption.
+sysroot or none. Downloads outlive an interruption. An edgedl that makes a part of it otherwise finds it stale, and a set-up
+makes that part anew.
 """
 
 from __future__ import annotations
@@ -10,25 +11,21 @@ import importlib.metadata
 import json
 import platform
 import shutil
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedl.errors import Unavailable
-from edgedl.files import make_folder, publish, staging, sweep, write_atomic
+from edgedl.files import make_folder, publish, publish_folder, staging, sweep, write_atomic
 from edgedl.targets import state
-from edgedl.targets.downloads import Downloads, run
+from edgedl.targets.downloads import Downloads
+from edgedl.targets.qemu.build import Material, build
 from edgedl.targets.qemu.cores import Core
 from edgedl.targets.qemu.downloads import KEYRING, MIRROR, packages, wheels
-from edgedl.targets.qemu.guests import Guest
+from edgedl.targets.qemu.guests import HOST, Guest
+from edgedl.targets.qemu.parts import FOLDERS, SYSTEM, made_from
 from edgedl.targets.target import Status, Watch
 
-HOST = (
-    "qemu-user", "libcapstone4", "libffi8", "libglib2.0-0", "libgmp10", "libgnutls30", "libhogweed6", "libidn2-0", "libnettle8",
-    "libnuma1", "libp11-kit0", "libpcre2-8-0", "libtasn1-6", "libunistring2", "liburing2",
-)  # fmt: skip
-"""packages of this machine's architecture: Debian's dynamic QEMU, which alone takes plugins, and what it is linked against"""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -44,20 +41,32 @@ class Sysroot:
         return self.folder / "sysroot"
 
     @property
+    def marker(self) -> Path:
+        return self.ready / "contents.json"
+
+    @property
+    def host(self) -> Path:
+        return self.ready / "host"
+
+    @property
+    def root(self) -> Path:
+        return self.ready / "root"
+
+    @property
     def qemu(self) -> Path:
-        return self.ready / f"host/usr/bin/{self.guest.emulator}"
+        return self.host / f"usr/bin/{self.guest.emulator}"
 
     @property
     def libraries(self) -> Path:
-        return self.ready / f"host/usr/lib/{platform.machine()}-linux-gnu"
+        return self.host / f"usr/lib/{platform.machine()}-linux-gnu"
 
     @property
     def python(self) -> Path:
-        return self.ready / f"root/usr/bin/python{self.guest.python}"
+        return self.root / f"usr/bin/python{self.guest.python}"
 
     @property
     def home(self) -> Path:
-        return self.ready / "root/usr"
+        return self.root / "usr"
 
     @property
     def packages(self) -> Path:
@@ -65,7 +74,7 @@ class Sysroot:
 
     @property
     def plugin(self) -> Path:
-        return self.ready / "count.so"
+        return self.ready / "counter/count.so"
 
     def prefix(self, core: Core) -> Path:
         """What the guest sees as /: the same files for every core, and a /proc/cpuinfo of its own."""
@@ -74,10 +83,16 @@ class Sysroot:
     def contents(self) -> dict[str, object]:
         """What it was made of; {} where there is none."""
         try:
-            found = json.loads((self.ready / "contents.json").read_text())
+            found = json.loads(self.marker.read_text())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    def stale(self) -> list[str]:
+        """The parts that are not made from what this edgedl makes them from; all of them where there is no set-up."""
+        made = self.contents().get("made_from")
+        known = made if isinstance(made, dict) else {}
+        return [part for part, wanted in made_from(self.guest).items() if known.get(part) != wanted]
 
 
 def sysroot(guest: Guest) -> Sysroot:
@@ -87,7 +102,7 @@ def sysroot(guest: Guest) -> Sysroot:
 def status(guest: Guest) -> Status:
     if reason := impossible():
         return Status("impossible", reason)
-    return Status("ready") if sysroot(guest).contents() else Status("set-up", f"edgedl target setup {guest.name}")
+    return Status("set-up", f"edgedl target setup {guest.name}") if sysroot(guest).stale() else Status("ready")
 
 
 def impossible() -> str:
@@ -113,99 +128,86 @@ def _version(name: str, default: str) -> str:
         return default
 
 
+def usable(guest: Guest, name: str, parts: Collection[str] = tuple(FOLDERS)) -> Sysroot:
+    """The set-up; Unavailable, with the way out, where there is none, or one of `parts` is not as this edgedl makes it.
+
+    name: of the target, as KIND:CORE, for messages.
+    """
+    place, remedy = sysroot(guest), f"edgedl target setup {name.partition(':')[0]}"
+    if not place.contents():
+        raise Unavailable(f"target {name!r} is not set up: {remedy}")
+    if old := [part for part in place.stale() if part in parts]:
+        raise Unavailable(
+            f"target {name!r} was set up by another edgedl, and this one makes its {' and '.join(old)} otherwise: {remedy}"
+        )
+    return place
+
+
 def setup(guest: Guest, settings: Mapping[str, str], watch: Watch) -> None:
-    """Download what is missing and build the sysroot, unless it is there with the same versions."""
+    """Download what is missing and build the sysroot; of one with the same packages and wheels, only the parts that are stale."""
     if reason := impossible():
         raise Unavailable(f"target {guest.name!r} is not possible here: {reason}")
     place, wheel_names = sysroot(guest), wanted_wheels(guest)
-    if place.contents().get("wheels") != wheel_names:
+    stale = place.stale()
+    if SYSTEM in stale or place.contents().get("wheels") != wheel_names:
         _make(place, wheel_names, settings, watch)
+    elif stale:
+        _renew(place, stale, watch)
     for folder in (place.folder, place.folder / "downloads"):
         sweep(folder)
 
 
 def _make(place: Sysroot, wheel_names: list[str], settings: Mapping[str, str], watch: Watch) -> None:
-    guest = place.guest
-    downloads = Downloads(make_folder(place.folder / "downloads"))
-    architecture = _ARCHITECTURES[platform.machine()]
-    mirror = settings.get("mirror", MIRROR)
-    debs = packages(downloads, [f"{name}:{guest.debian}" for name in guest.packages], mirror, watch, guest.suite)
-    debs += packages(downloads, [f"{name}:{architecture}" for name in HOST], mirror, watch)
-    whl = wheels(downloads, wheel_names, guest.python, guest.machine, watch)
+    downloads = _downloads(place)
+    material = _material(place.guest, downloads, wheel_names, settings.get("mirror", MIRROR), watch)
     with staging(place.folder) as stage:
-        build(Sysroot(stage, guest), debs, whl, watch)
-        contents = {"wheels": wheel_names, "files": downloads.recorded()}
-        write_atomic(stage / "sysroot" / "contents.json", json.dumps(contents, indent=1).encode())
+        fresh = Sysroot(stage, place.guest)
+        fresh.ready.mkdir()
+        build(fresh, tuple(FOLDERS), material, watch)
+        _mark(fresh, wheels=wheel_names, suite=place.guest.suite, files=downloads.recorded())
         shutil.rmtree(place.ready, ignore_errors=True)
         publish(stage, place.folder)
 
 
-def build(place: Sysroot, debs: list[Path], whl: list[Path], watch: Watch) -> None:
-    """Unpack everything below `place`, compile the plugin, and compute something in the guest."""
-    watch("unpacking")
-    place.ready.mkdir()
-    for deb in dict.fromkeys(debs):
-        _unpack(deb, place)
-    settle(place)
-    for wheel in whl:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(place.packages)
-    for core in place.guest.cores:
-        _prefix(place, core)
-    watch("compiling the instruction counter")
-    compile_plugin(place.plugin, place.guest.macros)
-    watch("trying it out")
-    try_out(place)
+def _downloads(place: Sysroot) -> Downloads:
+    """Those of another release of Debian, with which the set-up was made, are of no use."""
+    folder = place.folder / "downloads"
+    if place.contents().get("suite", place.guest.suite) != place.guest.suite:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Downloads(make_folder(folder))
 
 
-def _unpack(deb: Path, place: Sysroot) -> None:
-    """Of the host's packages only the emulator and the libraries are kept."""
-    guest = place.guest
-    foreign = deb.name.endswith(f"_{guest.debian}.deb") and platform.machine() != guest.machine
-    of_guest = foreign or any(deb.name.startswith(f"{name}_") for name in guest.packages)
-    target = place.ready / ("root" if of_guest else "host")
-    run(["dpkg", "-x", str(deb), str(target)], place.ready, f"cannot unpack {deb.name}")
-    shutil.rmtree(target / "usr/share", ignore_errors=True)
-    for program in (target / "usr/bin").glob("qemu-*"):
-        if program.name != guest.emulator:
-            program.unlink()
+def _material(guest: Guest, downloads: Downloads, wheel_names: list[str], mirror: str, watch: Watch) -> Material:
+    architecture = _ARCHITECTURES[platform.machine()]
+    of_guest = [f"{name}:{guest.debian}" for name in guest.packages]
+    of_host = [f"{name}:{architecture}" for name in HOST]
+    return Material(
+        packages(downloads, of_guest, mirror, watch, guest.suite),
+        packages(downloads, of_host, mirror, watch),
+        wheels(downloads, wheel_names, guest.python, guest.machine, watch),
+    )
 
 
-def settle(place: Sysroot) -> None:
-    """What Debian's packages do when they are installed: link libraries, and have their Python modules found."""
-    if not (place.ready / "root/lib").is_dir():  # since Debian 13 the packages have all of it in /usr
-        (place.ready / "root/lib").symlink_to("usr/lib")
-    for name, file in place.guest.links.items():
-        (place.ready / "root" / name).symlink_to(file)
-    modules = place.ready / "root/usr/lib/python3/dist-packages"
-    if modules.is_dir():
-        modules.rename(place.packages)
+def _renew(place: Sysroot, parts: Collection[str], watch: Watch) -> None:
+    """These parts anew, tried with the others, which are linked, before they take their places; nothing is downloaded."""
+    folders = [name for part in parts for name in FOLDERS[part]]
+    with staging(place.folder) as stage:
+        fresh = Sysroot(stage, place.guest)
+        fresh.ready.mkdir()
+        for path in place.ready.iterdir():
+            if path.name not in folders:
+                (fresh.ready / path.name).symlink_to(path)
+        build(fresh, parts, None, watch)
+        _mark(place, made_from={})  # until all of them are in their places
+        for name in folders:
+            publish_folder(fresh.ready / name, place.ready / name)
+        _mark(place)
 
 
-def _prefix(place: Sysroot, core: Core) -> None:
-    prefix = place.prefix(core)
-    (prefix / "proc").mkdir(parents=True)
-    (prefix / "proc/cpuinfo").write_text(core.cpuinfo())
-    for name in ("lib", "usr", "etc"):
-        (prefix / name).symlink_to(Path("../../root") / name)
-
-
-def compile_plugin(target: Path, macros: Sequence[str] = ()) -> None:
-    """count.c with this machine's C compiler. macros: as `NAME`, defined for it."""
-    source = Path(__file__).with_name("count.c")
-    words = ["cc", "-O2", "-fPIC", "-shared", *(f"-D{name}" for name in macros), "-o", str(target), str(source)]
-    run(words, target.parent, "cannot compile the instruction counter (apt-get install gcc libc6-dev)")
-
-
-def try_out(place: Sysroot) -> None:
-    """The guest's Python imports numpy and the engines under the plugin; Unavailable with what it said if not."""
-    from edgedl.targets.qemu.command import guest_command
-
-    counts = place.ready / "tried"
-    core, code = place.guest.cores[0], f"import {', '.join(place.guest.modules)}"
-    command = guest_command(place, core, counts, place.packages, "-c", code)
-    run(command, place.ready, f"the emulated {place.guest.title} does not run its engines")
-    counts.unlink()
+def _mark(place: Sysroot, **told: object) -> None:
+    """Write down what the set-up was made from; told: in place of what was told before."""
+    contents = {**place.contents(), "made_from": made_from(place.guest), **told}
+    write_atomic(place.marker, json.dumps(contents, indent=1).encode())
 
 
 def remove(guest: Guest) -> None:

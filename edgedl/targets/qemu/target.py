@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgedl.errors import EdgedlError, EngineFailed, Unavailable, Unsupported
+from edgedl.errors import EdgedlError, EngineFailed, Unsupported
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import Figure
 from edgedl.place import Launch
@@ -44,9 +44,7 @@ class GuestPlace:
                 f"{artifact.path} cannot run on {self.name}: there is no engine for {artifact.format} files, "
                 f"give a {runs} file{other}"
             )
-        place = sysroot.sysroot(self.guest)
-        if not place.contents():
-            raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {self.guest.name}")
+        place = sysroot.usable(self.guest, self.name)
         path = f"{runner.install(place.folder)}:{place.packages}"
         command = guest_command(place, self.core, self.counts, path, "-m", "edgedl.counting")
         yield Launch(command, str(artifact.path.absolute()))

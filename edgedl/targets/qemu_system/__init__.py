@@ -2,7 +2,7 @@
 
 The sysroot, its engines and the cores are those of qemu-aarch64 (edgedl/targets/qemu).
 
-setup.py     the kernel, its modules and busybox, downloaded, unpacked, booted, and in their place by one rename
+boot.py      the kernel, its modules and busybox, downloaded and unpacked; setup.py: tried, and in their place by one rename
 device.py    what may be asked for behind the colon
 archive.py   the cpio format of the initramfs
 image.py     what the initramfs holds

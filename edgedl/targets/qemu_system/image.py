@@ -14,7 +14,7 @@ from edgedl.targets import runner, state
 from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu.sysroot import Sysroot
 from edgedl.targets.qemu_system.archive import Entry, file, folder, tree, write
-from edgedl.targets.qemu_system.setup import MODULES, Boot
+from edgedl.targets.qemu_system.boot import MODULES, Boot
 
 _MOUNTED = ("proc", "sys", "dev", "tmp")
 _NOT_NEEDED = ("gconv", "share")

@@ -18,10 +18,10 @@ from edgedl.measure import Figure, Memory
 from edgedl.place import Launch
 from edgedl.runtime import Source
 from edgedl.spec import Feeds
-from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
 from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu_system import console, setup
+from edgedl.targets.qemu_system.boot import Boot
 from edgedl.targets.qemu_system.command import DEFAULT_BUDGET, PROGRAM, guest_memory, machine_command
 from edgedl.targets.qemu_system.device import EXAMPLE, NAME, Device, parse
 from edgedl.targets.qemu_system.image import build
@@ -36,19 +36,17 @@ _LEAST = "least budget: what the kernel charged the process with at the peak, wi
 class Machine:
     """The place of one session: an emulated machine that is booted for it."""
 
-    def __init__(self, device: Device, scratch: Path, boot: setup.Boot) -> None:
+    def __init__(self, device: Device, scratch: Path, boot: Boot) -> None:
         self.name, self.device, self.boot, self.console = device.name, device, boot, scratch / "console"
         self.budget = device.memory or DEFAULT_BUDGET
 
     @contextlib.contextmanager
     def launch(self, source: Source) -> Iterator[Launch]:
         artifact = only_files(source, self.name)
-        setup.check()
-        if not self.boot.whole():
-            raise Unavailable(f"target {self.name!r} is not set up: edgedl target setup {NAME}")
+        system = setup.usable(self.boot, self.name)
         with staging(self.boot.folder) as stage:  # what a killed process left there goes with the next session
             archive = stage / "initramfs"
-            path = build(archive, artifact, sysroot.sysroot(QEMU_AARCH64), self.boot, self.budget)
+            path = build(archive, artifact, system, self.boot, self.budget)
             memory = guest_memory(archive.stat().st_size, self.budget)
             yield Launch(machine_command(self.device.core, self.boot.kernel, archive, self.console, memory), path)
 
@@ -66,7 +64,7 @@ class Machine:
 class SystemTarget(EmulatedTarget[Machine]):
     """One core with one budget."""
 
-    def __init__(self, device: Device, boot: setup.Boot | None = None) -> None:
+    def __init__(self, device: Device, boot: Boot | None = None) -> None:
         super().__init__(device.name)
         self.device, self._boot = device, boot
 
@@ -107,7 +105,7 @@ class SystemKind(TargetKind):
         setup.remove()
 
 
-def _compute(boot: setup.Boot) -> None:
+def _compute(boot: Boot) -> None:
     """1 + 2 = 3, there; EngineFailed if not."""
     source = Artifact(Path(str(files("edgedl") / "models" / "sum.tflite")))
     with SystemTarget(parse(""), boot).session(source) as session:
