@@ -45,7 +45,7 @@ class IsolatedSession(Session):
         cold: bool = False,
     ) -> None:
         self._name = str(source.path) if isinstance(source, Artifact) else source.text
-        runtime = named(source, runtime, device, threads) if place is HERE else runtime
+        runtime = named(source, runtime, device, threads) if place.here else runtime
         self._timeout, self._lock, self._log = timeout, threading.Lock(), tempfile.TemporaryFile()  # noqa: SIM115
         self._place, self._stack, self._hung = place, contextlib.ExitStack(), False
         launch = self._stack.enter_context(place.launch(source))

@@ -28,9 +28,13 @@ class Launch:
 
 
 class Place(Protocol):
-    """name: as in `--target`. A place starts workers and explains why one died; edgedl.isolated does the rest."""
+    """name: as in `--target`. here: whether it is this machine, with what is installed on it.
+
+    A place starts workers and explains why one died; edgedl.isolated does the rest.
+    """
 
     name: str
+    here: bool
 
     def launch(self, source: Source) -> AbstractContextManager[Launch]:
         """Brings the model to where the worker finds it; leaving the context takes away what was brought."""
@@ -43,6 +47,7 @@ class Here:
     """This machine and this environment."""
 
     name = "local"
+    here = True
 
     @contextlib.contextmanager
     def launch(self, source: Source) -> Iterator[Launch]:

@@ -82,7 +82,7 @@ class Runner:
         self.feed(self.sessions)
         self.found(first_ns=int(first.ask("measure", runs=1, seconds=0)[1]["wall_ns"][0]))
         first.ask("measure", runs=max(1, self.plan.warmup_runs), seconds=0)
-        self.found(memory=Memory(**first.ask("memory")[0]))
+        self.remember(first)
         apart, steps = agreement(self.subject.source, first)
         self.found(golden_rms=apart, golden_steps=steps)
         self.burst(0, 1, self.plan.warmup_seconds)
@@ -134,7 +134,11 @@ class Runner:
         """Keep what loading told."""
         seconds = {"import_seconds": session.import_seconds, "load_seconds": session.load_seconds}
         self.found(engine=session.engine, device=session.device, **seconds)
-        if self.place is not HERE and self.measured.machine is None:
+
+    def remember(self, session: IsolatedSession) -> None:
+        """Keep its memory, and then what the machine is if it is another: to tell that takes 3 MB, which are not the model's."""
+        self.found(memory=Memory(**session.ask("memory")[0]))
+        if not self.place.here and self.measured.machine is None:
             self.found(machine=machine_of(session))
 
     def feed(self, sessions: list[IsolatedSession]) -> None:
@@ -201,7 +205,8 @@ class ColdRunner(Runner):
             self.feed([session])
             reply, tensors = session.ask("measure", runs=1, seconds=0)
             first = int(tensors["wall_ns"][0])
-            self.found(first_ns=first, memory=Memory(**session.ask("memory")[0]))
+            self.found(first_ns=first)
+            self.remember(session)
         steps = (max(0.0, process), session.import_seconds, session.load_seconds, first / 1e9)
         return Start(*steps, session.evicted), {**reply, "cpu_seconds": reply["cpu_seconds"] + session.load_cpu_seconds}
 

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from hypothesis import strategies as st
 
 from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidInput, Unavailable, UnknownName, Unsupported
-from edgedl.measure import InputChoice, Plan, Subject
+from edgedl.isolated import IsolatedSession
+from edgedl.measure import InputChoice, Plan, Subject, measure
+from edgedl.place import Here
 from edgedl.sizes import parse_size, size
 from edgedl.targets import find
 from edgedl.targets.conformance import check
@@ -35,6 +39,19 @@ needs_groups = pytest.mark.skipif(not GROUPS, reason="no control group can be ma
 @pytest.fixture
 def no_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgedl.targets.limits.target.parents", lambda wanted: ())
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the workers are asked for, in order."""
+    found, ask = list[str](), IsolatedSession.ask
+
+    def noted(session: IsolatedSession, do: str, *told: Any, **more: Any) -> Any:
+        found.append(do)
+        return ask(session, do, *told, **more)
+
+    monkeypatch.setattr(IsolatedSession, "ask", noted)
+    return found
 
 
 def left() -> list[Path]:
@@ -134,9 +151,42 @@ def test_without_groups_a_model_that_fits_runs(no_groups: None) -> None:
         assert session.run(FEEDS)["sum"].tolist() == [3.0]
 
 
+def test_the_budget_is_not_for_telling_what_is_installed(no_groups: None, asked: list[str]) -> None:
+    subjects = [Subject("sum", SUM)]
+    record = find("local:memory=1GB").measure(subjects, InputChoice(subjects), QUICK, lambda *_: None)
+    (found,) = record.subjects
+    assert found.machine is None, "it is this machine, which the record tells of"
+    assert "memory" in asked
+    assert "environment" not in asked
+    assert found.notes[0] == "local:memory=1GB: memory by a watchdog on anonymous memory"
+    assert found.notes[1].startswith("Against the memory count Python, numpy, the engine and the model; files that")
+
+
+def test_the_fastest_engine_is_looked_for_outside_of_the_budget(
+    no_groups: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgedl.isolated.named", lambda *told: {"fastest": "litert"}[told[1]])
+    with find("local:memory=1GB").session(SUM, runtime="fastest") as session:
+        assert session.engine.startswith("ai-edge-litert")
+
+
 def test_a_quota_needs_groups(no_groups: None) -> None:
     with pytest.raises(Unavailable, match="a quota needs control groups, and none can be made here"):
         find("local:quota=50%").session(SUM)
+
+
+@pytest.mark.parametrize("mode", ["latency", "cold"])
+def test_another_machine_is_told_of_when_the_memory_was_read(
+    asked: list[str], mode: Literal["latency", "cold"]
+) -> None:
+    class Elsewhere(Here):
+        here = False
+
+    subjects, plan = [Subject("sum", SUM)], replace(QUICK, mode=mode)
+    (found,) = measure(subjects, InputChoice(subjects), plan, lambda *_: None, Elsewhere()).subjects
+    assert found.machine
+    assert asked.count("environment") == 1
+    assert asked.index("memory") < asked.index("environment")
 
 
 @needs_groups

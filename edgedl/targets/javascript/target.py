@@ -39,6 +39,8 @@ TICKS = 100
 class Script:
     """The place: a worker that drives a browser or Node. packages: another folder of engines than the one that was set up."""
 
+    here = False
+
     def __init__(self, kind: str, throttle: float = 1.0, packages: Path | None = None) -> None:
         self.name = kind if throttle == 1 else f"{kind}:throttle={throttle:g}"
         self.kind, self.throttle, self._packages = kind, throttle, packages

@@ -20,9 +20,16 @@ from edgedl.targets.limits.device_class import DeviceClass
 from edgedl.targets.mean import mean_of
 from edgedl.targets.worker_target import WorkerTarget
 
+_COUNTED = (
+    "Against the memory count Python, numpy, the engine and the model; files that the system can read again do not, nor does "
+    "telling what is installed"
+)
+
 
 class Confined:
     """This machine, with less of it. Unavailable for a quota where no control group can be made."""
+
+    here = True
 
     def __init__(self, name: str, limits: DeviceClass) -> None:
         self.name, self.limits = name, limits
@@ -89,7 +96,7 @@ class ConfinedTarget(WorkerTarget):
             raise Unsupported(f"{self.name} chooses the processors itself: leave --affinity out")
 
     def told(self, subject: Subject, found: Measured, feeds_of: FeedsOf, plan: Plan) -> Measured:
-        notes = [f"{self.name}: {self.place.bound_by()}; Python, numpy and the engine count as well as the model"]
+        notes = [f"{self.name}: {self.place.bound_by()}", *([_COUNTED] if self.place.limits.memory else [])]
         quota = self.place.limits.quota
         if quota is None or not found.rounds:
             return replace(found, notes=tuple(notes))

@@ -30,6 +30,8 @@ _NO_LATENCY = "counted under emulation, in the engine's own code without the C l
 class GuestPlace:
     """The place of one session: an emulated process, and the file that its instructions are counted in."""
 
+    here = False
+
     def __init__(self, guest: Guest, core: Core, scratch: Path) -> None:
         self.name, self.guest, self.core, self.counts = f"{guest.name}:{core.name}", guest, core, scratch / "counts"
 

@@ -36,6 +36,8 @@ _LEAST = "least budget: what the kernel charged the process with at the peak, wi
 class Machine:
     """The place of one session: an emulated machine that is booted for it."""
 
+    here = False
+
     def __init__(self, device: Device, scratch: Path, boot: Boot) -> None:
         self.name, self.device, self.boot, self.console = device.name, device, boot, scratch / "console"
         self.budget = device.memory or DEFAULT_BUDGET

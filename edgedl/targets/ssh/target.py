@@ -57,6 +57,8 @@ def _here(package: str) -> str | None:
 class Board:
     """The place: brings the model, which stays there for the next time, and starts the worker."""
 
+    here = False
+
     def __init__(self, address: Address) -> None:
         self.address, self.name = address, str(address)
 
