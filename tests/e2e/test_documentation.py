@@ -41,7 +41,7 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", SLOW_PAGES, ids=[page.name for page in SLOW_PAGES])
 def test_every_slow_block_runs(page: Path, tmp_path: Path) -> None:
     """`shell` marks what takes minutes or downloads something; it runs after the `sh` blocks before it."""
-    run_blocks(page, tmp_path, ("sh", "shell"))
+    assert run_blocks(page, tmp_path, ("sh", "shell")) >= 1
 
 
 def run_blocks(page: Path, tmp_path: Path, languages: tuple[str, ...]) -> int:

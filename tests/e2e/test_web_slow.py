@@ -64,7 +64,9 @@ def test_float_agrees_and_int8_is_near_in_the_browser(models: Path, command: Run
 
 
 def test_node_computes_what_is_computed_here(models: Path, command: Run) -> None:
-    for found in measured(command, models, "node", "digits.onnx", "digits.w8a8.onnx"):
+    both = measured(command, models, "node", "digits.onnx", "digits.w8a8.onnx")
+    assert len(both) == 2
+    for found in both:
         assert found["parity"]["relative_rms"] <= 0.01
         assert found["engine"].startswith("onnxruntime-node ")
 

@@ -65,6 +65,7 @@ def test_torch_on_either_side_is_what_is_held_against(digits_onnx: Artifact) -> 
 def test_source_lines_are_the_users(digits_onnx: Artifact, narrow: Artifact) -> None:
     layers = compare(digits_onnx, narrow).layers
     source = DIGITS.read_text().splitlines()
+    assert layers
     for layer in layers:
         assert layer.line is not None
         file, _, line = layer.line.rpartition(":")

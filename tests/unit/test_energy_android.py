@@ -102,6 +102,8 @@ def test_some_phones_tell_whole_volts() -> None:
 @given(st.integers(0, len(ANDROID_13)), st.text(max_size=8))
 def test_a_damaged_text_is_read_or_refused(place: int, what: str) -> None:
     try:
-        android.parse_batterystats(ANDROID_13[:place] + what + ANDROID_13[place + len(what) :])
+        drain = android.parse_batterystats(ANDROID_13[:place] + what + ANDROID_13[place + len(what) :])
     except InvalidInput as refusal:
         assert "batterystats" in str(refusal)
+    else:
+        assert min(drain.capacity, drain.computed, *drain.by_uid.values()) >= 0

@@ -66,9 +66,11 @@ class TestGraph:
                 target[data.draw(st.integers(0, len(target) - 1))] = data.draw(st.integers(0, 127))
         del content[data.draw(st.integers(0, len(content))) :]
         try:
-            graph.read(text.decode(), bytes(content), "net")
+            layers = graph.read(text.decode(), bytes(content), "net")
         except (InvalidArtifact, Unsupported) as error:
             assert str(error).startswith("net ")
+        else:
+            assert len(layers) == len(text.splitlines()) - 2
 
 
 BUNDLE = Bundle(TEXT, binary(), (Port(TensorSpec("x", ("batch", 3), "float32"), "in0", 0),), ())

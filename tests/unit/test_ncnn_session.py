@@ -98,9 +98,11 @@ class TestSpecs:
         path = tmp_path_factory.mktemp("damaged") / "net.onnx"
         path.write_bytes(SUM.read_bytes()[:cut] + tail)
         try:
-            onnx_specs(path)
+            inputs, outputs = onnx_specs(path)
         except (InvalidArtifact, EngineFailed) as error:
             assert "net.onnx" in str(error)
+        else:
+            assert {spec.dtype for spec in (*inputs, *outputs)} <= {"float32", "int32", "int64"}
 
 
 class TestEngine:

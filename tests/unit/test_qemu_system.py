@@ -164,8 +164,12 @@ def test_what_makes_no_sense_is_refused(detail: str, message: str) -> None:
 
 @given(st.text("cortex-a53,memory=64MB", max_size=30))
 def test_any_detail_is_taken_or_refused(detail: str) -> None:
-    with contextlib.suppress(InvalidInput):
-        assert parse(parse(detail).name.partition(":")[2]) == parse(detail)
+    try:
+        device = parse(detail)
+    except InvalidInput as refusal:
+        assert str(refusal)
+    else:
+        assert parse(device.name.partition(":")[2]) == device
 
 
 # ---- the console ----
