@@ -6,9 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from edgedl.cli import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -74,9 +78,50 @@ def test_make_and_the_commands_without_make_are_the_same() -> None:
 
 
 def test_links_lead_somewhere() -> None:
+    found = 0
     for page in (*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, _, heading in (link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", page.read_text())):
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page.name}: {target}"
+            assert not heading or heading in headings(path), f"{page.name}: {target}#{heading}"
+            found += 1
+    assert found > 50
+
+
+def headings(page: Path) -> set[str]:
+    """As GitHub makes anchors of them."""
+    texts = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in texts}
+
+
+def options(command: click.Command, verb: tuple[str, ...] = ()) -> Iterator[tuple[str, set[str], str]]:
+    """(verb, its long options, its help), of the command and of those in it."""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            found = command.get_command(click.Context(command), name)
+            assert found
+            yield from options(found, (*verb, name))
+    names = {name for p in command.params if isinstance(p, click.Option) for name in (*p.opts, *p.secondary_opts)}
+    yield " ".join(verb), {name for name in names if name.startswith("--")} | {"--help"}, command.help or ""
+
+
+IN_SHORT = {"--output", "--out", "--version", "--help", "--speed-check"}
+"""Options that are told of as -o, not at all, or in their negative form."""
+COMMAND = re.compile(r"^(?:\$ )?(edgedl .+)$|`(edgedl [^`]+)`", re.MULTILINE)
+
+
+def test_every_option_is_told_of_and_what_is_told_of_is_an_option() -> None:
+    told = "".join(page.read_text() for page in PAGES)
+    known = {verb: (names, text) for verb, names, text in options(cli)}
+    for verb, (names, text) in known.items():
+        missing = [name for name in names - IN_SHORT if not re.search(rf"{name}\b", told + text)]
+        assert not missing, f"{verb}: {missing}"
+    for match in COMMAND.finditer(told):
+        command = match[1] or match[2]
+        words = command.split()
+        verb = next((verb for verb in (" ".join(words[1:3]), words[1]) if verb in known), "")
+        used = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+        assert used <= known[verb][0], f"{command}: {used - known[verb][0]}"
 
 
 def test_the_workflow_runs_what_the_page_runs() -> None:
