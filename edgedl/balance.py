@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 
 from edgedl.spec import Array
 
 _TINY = float(np.finfo(np.float32).tiny)
+
+
+_SWEEPS = 10
+"""A scale travels one layer a sweep; the ranges of chains of ten layers have settled by then."""
+
+
+class Scalable(Protocol):
+    """A layer with weights, of any format. by_output, by_input: the weights as [channels, weights of the channel]."""
+
+    def by_output(self) -> Array: ...
+    def by_input(self) -> Array: ...
+    def scale_outputs(self, factors: Array) -> None: ...
+    def scale_inputs(self, factors: Array) -> None: ...
+
+
+def equalize(pairs: Sequence[tuple[Scalable, Scalable]]) -> int:
+    """Give the channels between the two layers of each pair the same range on both sides; how many pairs there are."""
+    for _ in range(_SWEEPS):
+        for first, second in pairs:
+            factors = equalizing(first.by_output(), second.by_input())
+            first.scale_outputs(1 / factors)
+            second.scale_inputs(factors)
+    return len(pairs)
 
 
 def rounded(weight: Array, axis: int | None, levels: int = 127) -> Array:

@@ -1,4 +1,4 @@
-"""The model that the doctor runs: sum = a + b, [1] float32 each; `edgedl/models/` holds it as ONNX and TFLite."""
+"""The model of edgedl.sum_model in PyTorch."""
 
 from __future__ import annotations
 

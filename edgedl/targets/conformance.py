@@ -7,8 +7,6 @@ def test_my_target() -> None:
 from __future__ import annotations
 
 import json
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, Unsupported
 from edgedl.measure import BenchmarkRecord, InputChoice, Plan, Subject
+from edgedl.sum_model import sum_file
 from edgedl.targets.resolve import find
 from edgedl.targets.target import Target, TargetKind
 
@@ -35,7 +34,7 @@ def check(name: str, text: str, fmt: str = "tflite") -> None:
     check_kind(kind, name)
     target = find(text)
     _holds(target.name == text, f"find({text!r}).name is {target.name!r}")
-    source = Artifact(Path(str(files("edgedl") / "models" / f"sum.{fmt}")))
+    source = sum_file(fmt)
     check_record(target, _measured(target, source))
     check_session(target, source)
 

@@ -13,6 +13,7 @@ import numpy as np
 from edgedl.errors import Unavailable
 from edgedl.spec import Array
 from edgedl.task import Predict, Progress, Score
+from edgedl.zoo._split import as_batches
 
 LICENCE = "CC BY 4.0"
 HELD_OUT = 0.25
@@ -52,8 +53,7 @@ def training(progress: Progress) -> tuple[Array, Array]:
 
 def calibration() -> list[dict[str, Array]]:
     """256 training images in batches of 16."""
-    images = load()[0].images[:256]
-    return [{"image": images[start : start + 16]} for start in range(0, len(images), 16)]
+    return as_batches("image", load()[0].images[:256])
 
 
 def example() -> dict[str, Array]:

@@ -11,6 +11,7 @@ import numpy as np
 from edgedl.datasets import read
 from edgedl.spec import Array
 from edgedl.zoo import _cells_data as cells
+from edgedl.zoo._split import as_batches
 
 HEIGHT, WIDTH = 120, 160
 """Pixels of a photo; the files have four times as many each way."""
@@ -57,5 +58,4 @@ def example() -> dict[str, Array]:
 
 def calibration() -> list[dict[str, Array]]:
     """128 training photos in batches of 8."""
-    images = as_input(load()[0].images[:128])
-    return [{"image": images[start : start + 8]} for start in range(0, len(images), 8)]
+    return as_batches("image", as_input(load()[0].images[:128]), 8)

@@ -5,24 +5,16 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from edgedl.balance import equalizing
+from edgedl import balance
 from edgedl_onnx.linear import Linear, linears
 
-_SWEEPS = 10
-"""A scale travels one layer a sweep; the ranges of chains of ten layers have settled by then."""
 _LINEAR = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Identity")
 """f(s x) = s f(x) for s > 0, channel by channel. Not Clip: a ReLU6 bends at six, whatever the scale."""
 
 
 def equalize(model: onnx.ModelProto) -> int:
     """Edit the weights and biases of `model`; returns how many pairs of layers were balanced."""
-    pairs = list(_pairs(model))
-    for _ in range(_SWEEPS):
-        for first, second in pairs:
-            factors = equalizing(first.by_output(), second.by_input())
-            first.scale_outputs(1 / factors)
-            second.scale_inputs(factors)
-    return len(pairs)
+    return balance.equalize(_pairs(model))
 
 
 def _pairs(model: onnx.ModelProto) -> list[tuple[Linear, Linear]]:

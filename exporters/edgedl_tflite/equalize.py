@@ -6,12 +6,10 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgedl.balance import equalizing
+from edgedl import balance
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.linear import Linear, linears
 
-_SWEEPS = 10
-"""A scale travels one layer a sweep; the ranges of chains of ten layers have settled by then."""
 _LINEAR = ("RELU", "PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN")
 """f(s x) = s f(x) for s > 0, channel by channel. Not RELU6: it bends at six, whatever the scale."""
 _FUSED = (schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU)
@@ -19,13 +17,7 @@ _FUSED = (schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
 
 def equalize(model: Any) -> int:
     """Edit the weights and biases of `model`; returns how many pairs of layers were balanced."""
-    pairs = _pairs(model)
-    for _ in range(_SWEEPS):
-        for first, second in pairs:
-            factors = equalizing(first.by_output(), second.by_input())
-            first.scale_outputs(1 / factors)
-            second.scale_inputs(factors)
-    return len(pairs)
+    return balance.equalize(_pairs(model))
 
 
 def _pairs(model: Any) -> list[tuple[Linear, Linear]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,18 +115,12 @@ def test_threads_share_a_session_without_mixing_their_outputs():
     session = load(exported("mlp", dynamic=True))
     inputs = [sample("mlp", rows, seed=rows) for rows in (1, 2, 3, 4)]
     expected = [reference(module("mlp"), x)[0] for x in inputs]
-    wrong: list[float] = []
 
-    def work(x, wanted):
-        errors = [worst(session.run({"x": x}), [wanted]) for _ in range(400)]
-        wrong.extend(error for error in errors if error > 1e-5)
+    def error(x, wanted):
+        return max(worst(session.run({"x": x}), [wanted]) for _ in range(400))
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, expected, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        assert max(pool.map(error, inputs, expected)) <= 1e-5
 
 
 def test_a_closed_session_says_so():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -114,17 +114,13 @@ class TestEngine:
         assert first.tolist() == [2.0]
 
     def test_threads_share_a_session(self) -> None:
-        session, sums = load(_sum("onnx"), "openvino", threads=1), {}
+        session = load(_sum("onnx"), "openvino", threads=1)
 
-        def work(number: int) -> None:
-            sums[number] = {session.run({"a": number * ONE, "b": ONE})["sum"].item() for _ in range(50)}
+        def sums(number: int) -> set[float]:
+            return {session.run({"a": number * ONE, "b": ONE})["sum"].item() for _ in range(50)}
 
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sums == {number: {number + 1.0} for number in range(4)}
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(sums, range(4))) == [{number + 1.0} for number in range(4)]
 
     @pytest.mark.parametrize(
         ("arguments", "error", "said"),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -189,15 +189,9 @@ def test_run_from_several_threads(digits_onnx: edgedl.Artifact, batch: int) -> N
     session = edgedl.load(digits_onnx, threads=1)
     images = np.random.default_rng(0).random((8, batch, 1, 8, 8), np.float32)
     alone = [session.run({"image": image})["logits"] for image in images]
-    together: list[Any] = [None] * len(images)
 
-    def work(index: int) -> None:
-        for _ in range(5):
-            together[index] = session.run({"image": images[index]})["logits"]
+    def all_the_same(image: np.ndarray, expected: np.ndarray) -> bool:
+        return all(np.array_equal(session.run({"image": image})["logits"], expected) for _ in range(5))
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(images))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    with ThreadPoolExecutor(len(images)) as pool:
+        assert all(pool.map(all_the_same, images, alone))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-from edgedl.artifact import Artifact
-from edgedl.errors import EdgedlError, EngineFailed, Unavailable
+from edgedl.errors import EdgedlError, Unavailable
 from edgedl.files import staging
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import Figure, Memory
 from edgedl.place import Launch
 from edgedl.runtime import Source
 from edgedl.spec import Feeds
+from edgedl.sum_model import check_sum, sum_file
 from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
 from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu_system import console, setup
@@ -109,13 +106,8 @@ class SystemKind(TargetKind):
 
 def _compute(boot: Boot) -> None:
     """1 + 2 = 3, there; EngineFailed if not."""
-    source = Artifact(Path(str(files("edgedl") / "models" / "sum.tflite")))
-    with SystemTarget(parse(""), boot).session(source) as session:
-        got = session.run({"a": np.array([1], np.float32), "b": np.array([2], np.float32)})["sum"].tolist()
-    if got != [3.0]:
-        raise EngineFailed(
-            f"the emulated machine computes 1 + 2 = {got}: edgedl target remove {NAME}, and set it up again"
-        )
+    with SystemTarget(parse(""), boot).session(sum_file("tflite")) as session:
+        check_sum(session, "the emulated machine", f"edgedl target remove {NAME}, and set it up again")
 
 
 kind = SystemKind()

@@ -6,17 +6,15 @@ import contextlib
 import importlib.metadata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
 
 from edgedl.artifact import Artifact
 from edgedl.errors import EdgedlError, EngineFailed, Interrupted, InvalidInput, Unavailable, UnknownName, Unsupported
 from edgedl.isolated import ENVIRONMENT
 from edgedl.place import Launch
 from edgedl.runtime import Source
+from edgedl.sum_model import check_sum, sum_file
 from edgedl.targets.ssh import client
 from edgedl.targets.ssh.address import Address
 from edgedl.targets.ssh.failures import board_said, explain
@@ -139,11 +137,8 @@ class SshKind(TargetKind):
 
     def _compute(self, detail: str, fmt: str) -> None:
         """1 + 2 = 3, there."""
-        source = Artifact(Path(str(files("edgedl") / "models" / f"sum.{fmt}")))
-        with self.open(detail).session(source) as session:
-            got = session.run({"a": np.array([1], np.float32), "b": np.array([2], np.float32)})["sum"].tolist()
-        if got != [3.0]:
-            raise EngineFailed(f"ssh:{detail} computes 1 + 2 = {got}: edgedl target remove ssh:{detail}")
+        with self.open(detail).session(sum_file(fmt)) as session:
+            check_sum(session, f"ssh:{detail}", f"edgedl target remove ssh:{detail}")
 
     def remove(self, detail: str) -> None:
         client.remove(Address.of(detail))
