@@ -41,6 +41,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def remove(self) -> None:
+        """The file; nothing happens where it is gone already."""
         self.path.unlink(missing_ok=True)
 
     def _rewrite(self, lines: list[str]) -> None:

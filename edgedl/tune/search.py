@@ -74,6 +74,7 @@ class Bench:
 
     @property
     def tried(self) -> list[Trial]:
+        """One trial of each set of options, the last of it, in the order of the first."""
         return list(self.made.values())
 
     def attempt(self, what: str, options: QuantizationOptions) -> Trial:

@@ -40,12 +40,13 @@ class Bundle:
     outputs: tuple[Port, ...]
 
     def to_bytes(self) -> bytes:
+        """The archive, which is the same for the same network."""
         ports = {side: [asdict(port) for port in getattr(self, side)] for side in ("inputs", "outputs")}
         content = (self.param.encode(), self.weights, json.dumps(ports, indent=1).encode())
         target = io.BytesIO()
         with zipfile.ZipFile(target, "w") as archive:
             for name, data in zip(MEMBERS, content, strict=True):
-                archive.writestr(zipfile.ZipInfo(name), data)  # no date: the same network is the same bytes
+                archive.writestr(zipfile.ZipInfo(name), data)  # without a date
         return target.getvalue()
 
     @classmethod

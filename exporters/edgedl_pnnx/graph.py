@@ -30,6 +30,7 @@ class Weights:
     tagged: bool
 
     def to_bytes(self) -> bytes:
+        """The tag, if it has one, and the values, padded to a multiple of 4 bytes."""
         tag = struct.pack("<I", _TAGS[self.values.dtype.name]) if self.tagged else b""
         data = self.values.tobytes()
         return tag + data + b"\0" * (-len(data) % 4)
@@ -47,9 +48,11 @@ class Layer:
     weights: tuple[Weights, ...] = ()
 
     def number(self, key: int, default: int = 0) -> int:
+        """The value of a key as an integer; ValueError if it is none."""
         return int(self.params.get(str(key), default))
 
     def line(self) -> str:
+        """As it stands in the text."""
         words = [self.kind, self.name, str(len(self.inputs)), str(len(self.outputs)), *self.inputs, *self.outputs]
         return " ".join([*words, *(f"{key}={value}" for key, value in self.params.items())])
 
@@ -60,7 +63,7 @@ def read(param: str, binary: bytes, name: str) -> tuple[Layer, ...]:
         layers = tuple(map(_parsed, param.splitlines()[2:]))
         reader = _Reader(binary)
         loaded = tuple(replace(layer, weights=tuple(_loaded(layer, reader))) for layer in layers)
-    except (ValueError, KeyError, IndexError, struct.error) as error:
+    except (ValueError, LookupError, ArithmeticError, struct.error) as error:
         raise InvalidArtifact(f"{name} is not a whole ncnn model ({error}): export it again") from error
     if reader.position != len(binary):
         unknown = sorted({layer.kind for layer in layers} - _LOADS.keys() - _BARE)
@@ -69,6 +72,7 @@ def read(param: str, binary: bytes, name: str) -> tuple[Layer, ...]:
 
 
 def written(layers: Sequence[Layer]) -> tuple[str, bytes]:
+    """(text, binary), as `read` takes them."""
     blobs = {blob for layer in layers for blob in layer.outputs}
     lines = ["7767517", f"{len(layers)} {len(blobs)}", *(layer.line() for layer in layers)]
     return "\n".join(lines) + "\n", b"".join(weights.to_bytes() for layer in layers for weights in layer.weights)
@@ -88,6 +92,7 @@ class _Reader:
         self._binary, self.position = binary, 0
 
     def take(self, count: int, tagged: bool) -> Weights:
+        """The next `count` values; ValueError if there are not so many, or an unknown tag is before them."""
         dtype = _DTYPES[FLOAT32]
         if tagged:
             (tag,) = struct.unpack_from("<I", self._binary, self.position)

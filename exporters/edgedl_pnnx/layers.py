@@ -23,7 +23,7 @@ _UNKNOWN_COST = ("MatMul", "SDPA", "MultiHeadAttention", "Deconvolution", "Decon
 
 
 def layers(source: Path) -> tuple[Named, ...]:
-    """Those with multiplications by weights, in the order of computation."""
+    """Those with multiplications by weights, in the order of computation; errors as of `describe`."""
     bundle = Bundle.read(source)
     read = graph.read(bundle.param, bundle.weights, str(source))
     sizes = _sizes(bundle, read)
@@ -35,6 +35,10 @@ def layers(source: Path) -> tuple[Named, ...]:
 
 
 def describe(path: Path) -> Description:
+    """What is in the file. macs: at the written shapes, dynamic axes as 1; None where a layer's are not known.
+
+    InvalidArtifact if the file is damaged; Unsupported for a layer whose weights are not known.
+    """
     bundle = Bundle.read(path)
     read = graph.read(bundle.param, bundle.weights, str(path))
     stored = list(_constants(read))

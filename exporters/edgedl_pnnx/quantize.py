@@ -31,6 +31,11 @@ _PER_GROUP, _PER_CHANNEL, _GIVES_INT8 = 1, 2, 100
 def quantize(
     source: Path, scheme: Scheme, calibration: Calibration | None, path: Path, options: QuantizationOptions
 ) -> None:
+    """Write `source` in w8a8 to `path`, with ranges from float runs over `calibration`.
+
+    InvalidArtifact if it is damaged; Unsupported where it has no layer of QUANTIZED, or one whose weights are not known;
+    EngineFailed if ncnn does not run it.
+    """
     options.check(f"{scheme.name} in ncnn", ("keep_float",), lambda: named_layers(source))
     assert calibration is not None
     bundle = Bundle.read(source)

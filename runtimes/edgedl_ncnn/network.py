@@ -70,6 +70,7 @@ class Settings:
 
 
 def open_network(source: Path, files: Files, settings: Settings) -> Network:
+    """The network, loaded; EngineFailed, about `source`, if ncnn does not load it."""
     net = ncnn.Net()
     if settings.threads is not None:
         net.opt.num_threads = settings.threads

@@ -43,11 +43,12 @@ def settings_of(device: str, threads: int | None, options: Options) -> Settings:
 
 
 def engine_name(settings: Settings) -> str:
+    """As `ncnn 1.0.20261020, f32`: what changes the numbers is in it."""
     return f"ncnn {ncnn.__version__}, {settings.precision}{'' if settings.winograd else ', no winograd'}"
 
 
 def checked(feeds: Feeds, specs: Sequence[TensorSpec]) -> list[Array]:
-    """The arrays in the order of the specs, as ncnn takes them."""
+    """The arrays in the order of the specs, float32 or int32; InvalidTensor for what ncnn cannot take."""
     if len(feeds) != len(specs):
         raise InvalidTensor(f"expected {len(specs)} inputs, got {len(feeds)}")
     return [_checked(feeds[spec.name], spec) for spec in specs]

@@ -57,6 +57,11 @@ class TestGraph:
         with pytest.raises(Unsupported, match="net has layers whose weights edgedl does not read: GroupNorm"):
             graph.read(text, binary(), "net")
 
+    def test_an_attention_without_a_width_is_no_crash(self) -> None:
+        text = "7767517\n1 1\nMultiHeadAttention a 1 1 x y 0=0 2=16\n"
+        with pytest.raises(InvalidArtifact, match="net is not a whole ncnn model"):
+            graph.read(text, bytes(64), "net")
+
     @settings(max_examples=150, deadline=None)
     @given(st.data())
     def test_damage_is_no_crash(self, data: st.DataObject) -> None:

@@ -110,6 +110,15 @@ def test_cpio_unpacks_the_same(grown: Path, tmp_path: Path) -> None:
     assert (into / "usr/program").stat().st_mode & 0o100
 
 
+def test_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
+    name = os.fsdecode(b"net-\xff.tflite")
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "link").symlink_to(name)
+    blob = written(list(archive.tree(tmp_path, "model")))
+    assert b"model/net-\xff.tflite\0" in blob
+    assert blob.count(b"net-\xff.tflite") == 2
+
+
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     huge = tmp_path / "huge.onnx"
     with huge.open("wb") as file:
@@ -574,6 +583,12 @@ def test_several_threads_and_pytorch_are_refused(machine: Machine) -> None:
     assert "leave --threads out" in found.failure.message
     with pytest.raises(Unsupported, match=f"runs in PyTorch, which {NAME}:cortex-a76 has not"):
         find(NAME).session(TaskReference("zoo:digits"))
+
+
+def test_a_format_without_an_engine_there_is_refused(machine: Machine) -> None:
+    with pytest.raises(Unsupported, match=r"there is no engine for ncnn files, give a \.onnx or \.tflite file$"):
+        find(NAME).session(Artifact(MODELS / "sum.ncnn"))
+    assert left() == ["boot", "downloads"]
 
 
 def test_a_session_there_computes_and_leaves_nothing(machine: Machine) -> None:

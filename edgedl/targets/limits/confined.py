@@ -27,6 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
+    """The worker's exit code, or OVER."""
     order, command = json.loads(sys.argv[1]), sys.argv[2:]
     worker = os.fork()
     if worker == 0:

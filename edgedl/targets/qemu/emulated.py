@@ -21,6 +21,8 @@ from edgedl.place import Place
 from edgedl.runtime import Session, Source
 from edgedl.spec import Feeds
 from edgedl.targets.parity import host_parity
+from edgedl.targets.qemu.cores import Core
+from edgedl.targets.qemu.guests import GUESTS, Guest
 from edgedl.targets.target import Target
 
 RUNS = 3
@@ -99,8 +101,15 @@ class _OwnedSession(IsolatedSession):
         self._scratch.cleanup()
 
 
-def only_files(source: Source, name: str) -> Artifact:
-    """Unsupported for what runs in PyTorch."""
+def runnable(source: Source, guest: Guest, core: Core, name: str) -> Artifact:
+    """The source, as a file; Unsupported for what runs in PyTorch, or in no engine of the guest. name: of the target."""
+    runs = " or ".join(f".{fmt}" for fmt in sorted(guest.formats))
     if not isinstance(source, Artifact):
-        raise Unsupported(f"{source.text} runs in PyTorch, which {name} has not: give an .onnx or .tflite file")
+        raise Unsupported(f"{source.text} runs in PyTorch, which {name} has not: give an {runs} file")
+    if source.format not in guest.formats:
+        able = [other.name for other in GUESTS if source.format in other.formats and other.debian == guest.debian]
+        other = f", or use --target {able[0]}:{core.name}" if able else ""
+        raise Unsupported(
+            f"{source.path} cannot run on {name}: there is no engine for {source.format} files, give a {runs} file{other}"
+        )
     return source

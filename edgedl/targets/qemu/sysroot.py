@@ -96,10 +96,12 @@ class Sysroot:
 
 
 def sysroot(guest: Guest) -> Sysroot:
+    """Where the set-up of a guest is, or will be."""
     return Sysroot(state.folder(guest.name), guest)
 
 
 def status(guest: Guest) -> Status:
+    """Whether its target can be used as this edgedl makes it."""
     if reason := impossible():
         return Status("impossible", reason)
     return Status("set-up", f"edgedl target setup {guest.name}") if sysroot(guest).stale() else Status("ready")
@@ -211,4 +213,5 @@ def _mark(place: Sysroot, **told: object) -> None:
 
 
 def remove(guest: Guest) -> None:
+    """The set-up and its downloads."""
     shutil.rmtree(state.folder(guest.name), ignore_errors=True)

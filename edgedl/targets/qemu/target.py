@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgedl.errors import EdgedlError, EngineFailed, Unsupported
+from edgedl.errors import EdgedlError, EngineFailed
 from edgedl.isolated import IsolatedSession
 from edgedl.measure import Figure
 from edgedl.place import Launch
@@ -20,8 +20,8 @@ from edgedl.targets.qemu import sysroot
 from edgedl.targets.qemu.command import guest_command
 from edgedl.targets.qemu.cores import FUSED, Core
 from edgedl.targets.qemu.counts import TITLES, least, read
-from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
-from edgedl.targets.qemu.guests import GUESTS, QEMU_AARCH64, QEMU_ARMHF, QEMU_ARMHF_ORT, Guest
+from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, runnable
+from edgedl.targets.qemu.guests import QEMU_AARCH64, QEMU_ARMHF, QEMU_ARMHF_ORT, Guest
 from edgedl.targets.target import Status, Target, TargetKind, Watch
 
 _NO_LATENCY = "counted under emulation, in the engine's own code without the C library; it is no latency of a device"
@@ -37,15 +37,7 @@ class GuestPlace:
 
     @contextlib.contextmanager
     def launch(self, source: Source) -> Iterator[Launch]:
-        artifact = only_files(source, self.name)
-        if artifact.format not in self.guest.formats:
-            runs = " and ".join(f".{name}" for name in sorted(self.guest.formats))
-            able = [g.name for g in GUESTS if artifact.format in g.formats and g.debian == self.guest.debian]
-            other = f", or use --target {able[0]}:{self.core.name}" if able else ""
-            raise Unsupported(
-                f"{artifact.path} cannot run on {self.name}: there is no engine for {artifact.format} files, "
-                f"give a {runs} file{other}"
-            )
+        artifact = runnable(source, self.guest, self.core, self.name)
         place = sysroot.usable(self.guest, self.name)
         path = f"{runner.install(place.folder)}:{place.packages}"
         command = guest_command(place, self.core, self.counts, path, "-m", "edgedl.counting")

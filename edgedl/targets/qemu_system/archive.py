@@ -38,10 +38,12 @@ class Entry:
 
 
 def folder(name: str, modified: int = 0) -> Entry:
+    """One that everybody may read. modified: seconds since 1970, here and below."""
     return Entry(name, stat.S_IFDIR | 0o755, modified=modified)
 
 
 def file(name: str, data: bytes | Path, executable: bool = False, modified: int = 0) -> Entry:
+    """One that everybody may read, and run if it is executable. data: its bytes, or the file that holds them."""
     return Entry(name, stat.S_IFREG | (0o755 if executable else 0o644), data, modified)
 
 
@@ -60,7 +62,7 @@ def tree(source: Path, name: str, left_out: Iterable[str] = ()) -> Iterator[Entr
 def _leaf(path: Path, name: str) -> Entry:
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
-        return Entry(name, stat.S_IFLNK | 0o777, str(path.readlink()).encode(), int(found.st_mtime))
+        return Entry(name, stat.S_IFLNK | 0o777, os.fsencode(path.readlink()), int(found.st_mtime))
     return file(name, path, bool(found.st_mode & 0o100), int(found.st_mtime))
 
 
@@ -78,7 +80,7 @@ def _one(out: BinaryIO, number: int, entry: Entry) -> None:
     size = entry.size
     if size > _MOST:
         raise InvalidInput(f"{entry.name} has {size} bytes, and the guest's archive takes less than 4 GiB of one file")
-    name = entry.name.encode() + b"\0"
+    name = os.fsencode(entry.name) + b"\0"
     fields = (number, entry.mode, 0, 0, 1, entry.modified & _MOST, size, 0, 0, 0, 0, len(name), 0)
     out.write(_padded(_MAGIC + b"".join(b"%08X" % value for value in fields) + name))
     if isinstance(entry.data, Path):

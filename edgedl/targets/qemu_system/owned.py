@@ -18,6 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
+    """The exit code of the command; where a signal ended it, the same signal ends this process."""
     owner, command = int(sys.argv[1]), sys.argv[2:]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     machine = subprocess.Popen(command, preexec_fn=_dies_with_this)

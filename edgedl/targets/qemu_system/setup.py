@@ -24,6 +24,7 @@ from edgedl.targets.target import Status, Watch
 
 
 def boot() -> Boot:
+    """Where the set-up is, or will be."""
     return Boot(state.folder(NAME))
 
 
@@ -35,6 +36,7 @@ def impossible() -> str:
 
 
 def status() -> Status:
+    """Whether the target can be used as this edgedl makes it; the counter of the shared sysroot does not matter."""
     if reason := impossible():
         return Status("impossible", reason)
     ready = boot().whole() and SYSTEM not in sysroot.sysroot(QEMU_AARCH64).stale()

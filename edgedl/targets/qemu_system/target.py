@@ -15,7 +15,7 @@ from edgedl.place import Launch
 from edgedl.runtime import Source
 from edgedl.spec import Feeds
 from edgedl.sum_model import check_sum, sum_file
-from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, only_files
+from edgedl.targets.qemu.emulated import RUNS, EmulatedTarget, runnable
 from edgedl.targets.qemu.guests import QEMU_AARCH64
 from edgedl.targets.qemu_system import console, setup
 from edgedl.targets.qemu_system.boot import Boot
@@ -41,7 +41,7 @@ class Machine:
 
     @contextlib.contextmanager
     def launch(self, source: Source) -> Iterator[Launch]:
-        artifact = only_files(source, self.name)
+        artifact = runnable(source, QEMU_AARCH64, self.device.core, self.name)
         system = setup.usable(self.boot, self.name)
         with staging(self.boot.folder) as stage:  # what a killed process left there goes with the next session
             archive = stage / "initramfs"
