@@ -28,18 +28,28 @@ _SETTINGS = (
 
 
 def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Module:
-    """A copy of `module` with `counterpart(layer)` for every recurrent layer; `module` itself where it has none."""
+    """A copy of `module` with `counterpart(layer)` for every recurrent layer; `module` itself where it has none.
+
+    Each Recurrent among them gets the layer's name in `module` as its label, or if it is `module` that of its kind, as `gru`.
+    """
     if can_be_swapped(module):
-        return counterpart(module).eval()
+        return _labelled(counterpart(module), KINDS[type(module)].lower()).eval()
     if not any(can_be_swapped(child) for child in module.modules()):
         return module
     result = copy.deepcopy(module)
     done: dict[nn.Module, nn.Module] = {}
-    for parent in list(result.modules()):
+    for path, parent in list(result.named_modules()):
         for name, child in list(parent._modules.items()):  # named_children leaves out a layer's second name
             if child is not None and can_be_swapped(child):
-                setattr(parent, name, done.get(child) or done.setdefault(child, counterpart(child)))
+                label = f"{path}.{name}".lstrip(".")
+                setattr(parent, name, done.get(child) or done.setdefault(child, _labelled(counterpart(child), label)))
     return result.eval()
+
+
+def _labelled(layer: nn.Module, label: str) -> nn.Module:
+    if isinstance(layer, Recurrent):
+        layer.label = label
+    return layer
 
 
 def can_be_swapped(module: nn.Module) -> bool:
@@ -50,11 +60,12 @@ def can_be_swapped(module: nn.Module) -> bool:
 class Recurrent(nn.Module):
     """What `layer` computes, in any layout that the layer has: same arguments, same results.
 
-    A subclass gives `_layer`, and may keep what it needs of the layer in buffers.
+    A subclass gives `_layer`, and may keep what it needs of the layer in buffers. label: the layer's name, for people.
     """
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
+        self.label = ""
         self.kind = KINDS[type(layer)]
         self.hidden_size: int
         self.num_layers: int

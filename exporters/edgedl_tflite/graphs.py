@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,12 @@ class GraphBuilder:
             tensor.shapeSignature = np.array(signature, np.int32)
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
+
+    def rename(self, index: int, name: str) -> None:
+        """Give a tensor of this graph a name, with a number behind it where the model has one of that name already."""
+        taken = {flatbuffer.text(tensor.name) for graph in self.model.subgraphs for tensor in graph.tensors}
+        numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+        self.graph.tensors[index].name = next(free for free in numbered if free not in taken)
 
     def like(self, other: Any) -> int:
         """A tensor of the shape and dtype of a tensor, of this graph or another."""

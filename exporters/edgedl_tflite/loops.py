@@ -25,9 +25,9 @@ from edgedl_tflite.prune import prune
 
 _CODE = schema.BuiltinOperator
 TARGET = "edgedl.recurrent"
-"""The call target of the marks: `edgedl.recurrent.CELL.DIRECTIONS`."""
+"""The call target of the marks: `edgedl.recurrent.CELL.DIRECTIONS.NAME`."""
 PREFIX = "edgedl/loop"
-"""What the names of the subgraphs and of their tensors begin with."""
+"""What the names of the subgraphs and of their tensors begin with, but for those of the matrix products, which bear their weights'."""
 _UNCHUNKED = 1 << 15
 """Bytes of a sequence below which copying it costs less than a second loop."""
 
@@ -37,9 +37,13 @@ Body = Callable[[GraphBuilder, list[int]], list[int]]
 
 @dataclass(frozen=True)
 class Mark:
-    """A mark in the main graph: tensor indices of its operands and results. weights, biases, sequences: one for each direction."""
+    """A mark in the main graph: tensor indices of its operands and results. weights, biases, sequences: one for each direction.
+
+    name: of the first direction's recurrent weight in the user's module, as `gru.weight_hh_l0`.
+    """
 
     cell: str
+    name: str
     projected: int
     weights: list[int]
     biases: list[int]
@@ -67,18 +71,29 @@ def expand(model: Any, longest: int = 0) -> None:
         prune(model)
 
 
+def products_in_loops(model: Any) -> list[str]:
+    """The names of the matrix products in the loops that edgedl wrote."""
+    loops = [graph for graph in model.subgraphs if flatbuffer.text(graph.name).startswith(PREFIX)]
+    return [
+        flatbuffer.text(graph.tensors[operator.outputs[0]].name)
+        for graph in loops
+        for operator in graph.operators or []
+        if flatbuffer.code_of(model, operator) == _CODE.FULLY_CONNECTED
+    ]
+
+
 def _mark(model: Any, operator: Any) -> Mark | None:
     if flatbuffer.code_of(model, operator) != _CODE.STABLEHLO_CUSTOM_CALL:
         return None
     target = flatbuffer.text(operator.builtinOptions2.callTargetName)
     if not target.startswith(TARGET):
         return None
-    cell, _, directions = target.removeprefix(f"{TARGET}.").partition(".")
+    cell, directions, name = target.removeprefix(f"{TARGET}.").split(".", 2)
     projected, *operands = flatbuffer.numbers(operator.inputs)
     results, number = flatbuffer.numbers(operator.outputs), int(directions)
     sequences, finals = results[:number], results[number:]
     weights, rest = operands[:number], operands[number:]
-    return Mark(cell, projected, weights, rest[: -len(finals)], rest[-len(finals) :], sequences, finals)
+    return Mark(cell, name, projected, weights, rest[: -len(finals)], rest[-len(finals) :], sequences, finals)
 
 
 def chunk_length(time: int, row_bytes: int) -> int | None:
@@ -199,6 +214,8 @@ class _Loop:
         options.condSubgraphIndex = self._condition(tensors, f"{self.name}/{kind}/condition")
         options.bodySubgraphIndex = self._body(tensors, body, f"{self.name}/{kind}/body")
         unused = [builder.tensor([0], tensor.type) for tensor in tensors[:3]]  # LiteRT gives them no memory
+        label, _, number = self.mark.name.rpartition(".weight_hh_l")
+        builder.rename(unused[0], label if number == "0" else f"{label}.l{number}")
         builder.add(_CODE.WHILE, variables, [*unused, *results], options)
 
     def _condition(self, tensors: list[Any], name: str) -> int:
@@ -226,15 +243,17 @@ class _Loop:
         return [following, length, projected, builder.written(sequence, new[0], position), *new]
 
     def _recurrent(self, builder: GraphBuilder, hidden: int, like: int) -> int:
-        """The hidden state's part in all gates: a matrix product for each direction."""
+        """The hidden state's part in all gates: a matrix product for each direction, which bears the name of its weight."""
         tensors = self.main.graph.tensors
         weights = [builder.shared(tensors[index]) for index in self.mark.weights]
         biases = [builder.shared(tensors[index]) for index in self.mark.biases] or [-1] * len(weights)
-        if len(weights) == 1:
-            return builder.matrix_product(hidden, weights[0], biases[0])
-        rows = builder.split(hidden, len(weights), axis=1)
+        rows = [hidden] if len(weights) == 1 else builder.split(hidden, len(weights), axis=1)
         products = [builder.matrix_product(*operands) for operands in zip(rows, weights, biases, strict=True)]
-        return builder.concatenation(products, builder.graph.tensors[like], axis=1)
+        for product, direction in zip(products, ("", "_reverse"), strict=False):
+            builder.rename(product, f"{self.mark.name}{direction}")
+        return (
+            products[0] if len(products) == 1 else builder.concatenation(products, builder.graph.tensors[like], axis=1)
+        )
 
     def _chunk(self, builder: GraphBuilder, inputs: list[int], chunk: int, exact: bool) -> list[int]:
         """A chunk of time steps, by a loop on copies of its rows; the last one is shorter unless they are `exact`."""

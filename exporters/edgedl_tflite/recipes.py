@@ -11,8 +11,8 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
 from edgedl.exporter import QuantizationOptions
-from edgedl_tflite.layers import island
-from edgedl_tflite.loops import PREFIX
+from edgedl_tflite.layers import island, scope
+from edgedl_tflite.loops import PREFIX, products_in_loops
 
 _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
 _IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
@@ -22,6 +22,8 @@ def recipe_of(scheme: str, options: QuantizationOptions, model: Any) -> RecipeMa
     """The recipe of a scheme of RECIPES for a float ModelT, with what stays float in it."""
     recipe = RecipeManager()
     RECIPES[scheme](recipe, _granularity(options))
+    if scheme in _STATIC:
+        _dynamic_in_loops(recipe, model, _granularity(options))
     for place in island(model, options.wide):
         recipe.add_static_config(
             place, qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=16, weight_num_bits=8,
@@ -64,17 +66,21 @@ def _four_bits(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None
 
 
 def _static(recipe: RecipeManager, weights: qtyping.QuantGranularity, bits: int = 8) -> None:
-    """Everything in integers but the borders, so that inputs and outputs stay float.
-
-    In loops over time, the matrix products are dynamic: calibration does not see inside, and states add up errors.
-    """
+    """Everything in integers but the borders, so that inputs and outputs stay float."""
     recipe.add_static_config(**_EVERYTHING, activation_num_bits=bits, weight_num_bits=8, weight_granularity=weights)
     recipe.add_weight_only_config(".*", qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8, granularity=weights)
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    everything = qtyping.TFLOperationName.ALL_SUPPORTED
-    recipe.add_quantization_config(_IN_LOOPS, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    recipe.add_dynamic_config(_IN_LOOPS, qtyping.TFLOperationName.FULLY_CONNECTED, num_bits=8, granularity=weights)
+
+
+def _dynamic_in_loops(recipe: RecipeManager, model: Any, weights: qtyping.QuantGranularity) -> None:
+    """In loops over time the matrix products alone are in integers, and dynamic: calibration does not see inside, and states
+    add up errors.
+    """
+    operators = qtyping.TFLOperationName
+    recipe.add_quantization_config(_IN_LOOPS, operators.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for name in products_in_loops(model):
+        recipe.add_dynamic_config(scope(name), operators.FULLY_CONNECTED, num_bits=8, granularity=weights)
 
 
 RECIPES: dict[str, Callable[[RecipeManager, qtyping.QuantGranularity], None]] = {
@@ -85,3 +91,4 @@ RECIPES: dict[str, Callable[[RecipeManager, qtyping.QuantGranularity], None]] = 
     "w8a8": _static,
     "w8a16": partial(_static, bits=16),
 }
+_STATIC = ("w8a8", "w8a16")

@@ -22,7 +22,7 @@ _ORDER = {"LSTM": (0, 1, 3, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 
 torch.library.define(
     "edgedl::recurrent",
-    "(Tensor projected, Tensor[] weights, Tensor[] biases, Tensor[] states, str cell) -> Tensor[]",
+    "(Tensor projected, Tensor[] weights, Tensor[] biases, Tensor[] states, str cell, str name) -> Tensor[]",
 )
 
 
@@ -32,10 +32,11 @@ def _shapes(
     biases: list[torch.Tensor],
     states: list[torch.Tensor],
     cell: str,
+    name: str,
 ) -> list[torch.Tensor]:
     """A sequence [time, batch, hidden] for each direction, and the final states [1, directions x batch, hidden].
 
-    projected: [time, directions x batch, gates x hidden]; weights, biases: one for each direction.
+    projected: [time, directions x batch, gates x hidden]; weights, biases: one for each direction. name: of the first weight.
     """
     time, rows, _ = projected.shape
     sequences = [projected.new_empty(time, rows // len(weights), weight.shape[1]) for weight in weights]
@@ -78,7 +79,8 @@ class MarkedRecurrent(recurrent.Recurrent):
         projected = torch.cat([self._projected(x, suffix) for suffix in names], dim=1)
         weights = [self.get_buffer("hidden" + suffix) for suffix in names]
         biases = [b for suffix in names if (b := self._buffers.get("hidden_bias" + suffix)) is not None]
-        results = torch.ops.edgedl.recurrent(projected, weights, biases, rows, self.cell)
+        name = f"{self.label}.weight_hh_l{number}"
+        results = torch.ops.edgedl.recurrent(projected, weights, biases, rows, self.cell, name)
         sequences, finals = results[: self.directions], results[self.directions :]
         sequences[1:] = [sequence.flip(0) for sequence in sequences[1:]]
         return [torch.cat(sequences, dim=2), *(final.reshape(self.directions, batch, hidden) for final in finals)]
@@ -116,7 +118,7 @@ def _register_lowering() -> None:
     from litert_torch.backend import lowerings
 
     def lower(
-        context: Any, projected: Any, weights: list[Any], biases: list[Any], states: list[Any], cell: str
+        context: Any, projected: Any, weights: list[Any], biases: list[Any], states: list[Any], cell: str, name: str
     ) -> list[Any]:
         time, rows, _ = ir.ShapedType(projected.type).shape
         hidden = ir.ShapedType(weights[0].type).shape[1]
@@ -125,7 +127,7 @@ def _register_lowering() -> None:
         call = stablehlo.CustomCallOp(
             result=[*[sequence] * len(weights), *(state.type for state in states)],
             inputs=[projected, *weights, *biases, *states],
-            call_target_name=ir.StringAttr.get(f"{TARGET}.{cell}.{len(weights)}", context.ir_context),
+            call_target_name=ir.StringAttr.get(f"{TARGET}.{cell}.{len(weights)}.{name}", context.ir_context),
         )
         return list(call.results)
 

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_models import load, reference, relative_l2, worst
 from torch import nn
 
-from edgedl.exporter import Program
+from edgedl.exporter import Program, QuantizationOptions
 from edgedl.schemes import SCHEMES
 from edgedl.spec import Axis
 from edgedl_tflite import exporter
@@ -267,6 +267,44 @@ def test_a_layer_called_twice_is_stored_once(tmp_path):
     assert exporter.describe(path).parameters <= weights + 3 * HIDDEN  # the zeros that a first state starts from
 
 
+def recurrent_products(path):
+    return [layer.name for layer in exporter.layers(path) if "weight_hh" in layer.name]
+
+
+def test_loops_and_their_products_bear_the_layer_s_name(tmp_path):
+    network = whole("gru", num_layers=2, bidirectional=True)
+    path = export(network, feeds(network), tmp_path)
+    assert recurrent_products(path) == [f"layer.weight_hh_l{n}{side}" for n in (0, 1) for side in ("", "_reverse")]
+    assert [p.name for p in exporter.pieces(path, feeds(network)) if p.kind == "WHILE"] == ["layer", "layer.l1"]
+    assert not [layer.name for layer in exporter.layers(path) if layer.name.startswith("edgedl")]
+
+
+@pytest.mark.parametrize("time", [1, TIME])
+def test_the_name_is_that_of_the_layer_wherever_it_is(tmp_path, time):
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleDict({"first": Whole(nn.LSTM(INPUT, HIDDEN))})
+
+        @property
+        def layer(self):
+            return self.parts["first"].layer
+
+        def forward(self, x):
+            return (self.parts["first"](x)[0],)
+
+    network = Nested()
+    path = export(network, feeds(network, time), tmp_path, outputs=("y",))
+    assert recurrent_products(path) == ["parts.first.layer.weight_hh_l0"]
+
+
+def test_a_layer_called_twice_has_two_names(tmp_path):
+    network, arrays = translator()
+    path = tmp_path / "net.tflite"
+    exporter.export(Program("net", network, arrays, ("y",)), path)
+    assert recurrent_products(path) == ["encoder.weight_hh_l0", "encoder.weight_hh_l0_1"]
+
+
 def calibration(arrays):
     generator = np.random.default_rng(1)
     noise = {n: generator.standard_normal(a.shape).astype(np.float32) for n, a in arrays.items() if a.dtype.kind == "f"}
@@ -321,6 +359,19 @@ def test_schemes_keep_the_batch_dynamic_and_shared_layers(dynamic_translator, na
     rows = {key: np.repeat(array, 3, axis=0) for key, array in arrays.items()}
     expected = reference(network, *rows.values())[0]
     assert relative_l2(session.run(rows)["y"], expected) <= SCHEMES[name].tolerance.relative_rms
+
+
+@pytest.mark.parametrize("name", ["w8a8", "w8a8-dynamic"])
+def test_a_recurrent_product_can_stay_in_float(floating, name):
+    _, arrays, path = floating
+    first, *others = [layer.name for layer in exporter.layers(path) if "weight_hh" in layer.name]
+    scheme, target = SCHEMES[name], path.with_name(f"{name}.float.tflite")
+    runs = calibration(arrays) if scheme.needs_calibration else None
+    exporter.quantize(path, scheme, runs, target, QuantizationOptions(keep_float=(first,)))
+    whole, partly = (exporter.describe(p).bytes_by_dtype["float32"] for p in (quantized(path, name, arrays), target))
+    kept = next(layer.parameters for layer in exporter.layers(path) if layer.name == first)
+    assert partly - whole >= 4 * kept * 0.9
+    assert [layer.name for layer in exporter.layers(target) if "weight_hh" in layer.name] == [first, *others]
 
 
 @pytest.mark.parametrize(("kind", "gates"), [("lstm", 4), ("gru", 3), ("tanh", 1)])
