@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import settings
 
 import edgedl
 from edgedl import Artifact, Task
+from distribution import ByFile, turn
 from made_up_engine import install
 from preloaded import Preloaded, preloaded
 
@@ -32,12 +34,13 @@ settings.load_profile("unhurried")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in a hook of its own
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadscope" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file share what they make and run in one process; each page of the documentation is on its own."""
-    for item in items:
-        if item.path.parent.name != "e2e":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: turn(item.nodeid))
 
 
 @pytest.fixture(scope="session")

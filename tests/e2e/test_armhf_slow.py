@@ -14,7 +14,6 @@ from edgedl.targets.qemu import sysroot
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("armhf"),
     pytest.mark.skipif(bool(sysroot.impossible()), reason=sysroot.impossible() or "it is possible"),
 ]
 FILES = ("digits.tflite", "digits.w8a8.tflite", "digits.w8a8-dynamic.tflite")

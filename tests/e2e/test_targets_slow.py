@@ -20,7 +20,6 @@ from edgedl.targets.qemu_system.setup import Boot
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("arm64"),
     pytest.mark.skipif(bool(sysroot.impossible()), reason=sysroot.impossible() or "it is possible"),
 ]
 needs_qemu = pytest.mark.skipif(bool(setup.impossible()), reason=setup.impossible() or "it is possible")
