@@ -118,6 +118,20 @@ def trained() -> Callable[[str], Trained]:
     return get
 
 
+@pytest.fixture(scope="module")
+def file(trained: Callable[[str], Trained], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """The file of (network, format); each is made once."""
+    folder = tmp_path_factory.mktemp("qat")
+
+    def get(kind: str, format: str) -> Path:
+        path = folder / f"{kind}.{format}"
+        if not path.exists():
+            registry.exporter(format).export(trained(kind).integers, path)
+        return path
+
+    return get
+
+
 def step_of(values: np.ndarray) -> float:
     """The distance between neighbouring values of an output that is rounded to a grid."""
     levels = np.unique(values)
@@ -128,17 +142,16 @@ def step_of(values: np.ndarray) -> float:
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_file_is_the_trained_model_to_one_step(
-    trained: Callable[[str], Trained], tmp_path: Path, kind: str, format: str
+    trained: Callable[[str], Trained], file: Callable[[str, str], Path], kind: str, format: str
 ) -> None:
-    exporter, path = registry.exporter(format), tmp_path / f"net.{format}"
-    exporter.export(trained(kind).integers, path)
+    path = file(kind, format)
     want = eager(trained(kind).fake)({"x": data(kind)})["y"]
     with edgedl.load(path, threads=1) as session:
         got = session.run({"x": data(kind)})["y"]
     steps = np.abs(got - want) / step_of(want)
     assert steps.max() <= 1.01
     assert (steps > 0.5).mean() < 0.1
-    narrow = exporter.describe(path).bytes_by_dtype
+    narrow = registry.exporter(format).describe(path).bytes_by_dtype
     assert narrow["int8"] >= sum(p.numel() for n, p in task(kind).model().named_parameters() if p.dim() > 1)
 
 
@@ -149,20 +162,17 @@ def test_explicit_operators_compute_what_was_trained(trained: Callable[[str], Tr
     assert len(np.unique(outputs[0])) <= 256
 
 
-def test_the_tflite_file_computes_in_integers_alone(trained: Callable[[str], Trained], tmp_path: Path) -> None:
-    exporter = registry.exporter("tflite")
-    exporter.export(trained("cnn").integers, tmp_path / "net.tflite")
-    description = exporter.describe(tmp_path / "net.tflite")
+def test_the_tflite_file_computes_in_integers_alone(file: Callable[[str, str], Path]) -> None:
+    description = registry.exporter("tflite").describe(file("cnn", "tflite"))
     assert (description.operators["QUANTIZE"], description.operators["DEQUANTIZE"]) == (1, 1)
     assert set(description.bytes_by_dtype) == {"int8", "int32"}
     assert [spec.dtype for spec in (*description.inputs, *description.outputs)] == ["float32", "float32"]
 
 
-def test_activations_of_the_onnx_file_are_unsigned(trained: Callable[[str], Trained], tmp_path: Path) -> None:
+def test_activations_of_the_onnx_file_are_unsigned(file: Callable[[str, str], Path]) -> None:
     import onnx
 
-    registry.exporter("onnx").export(trained("cnn").integers, tmp_path / "net.onnx")
-    graph = onnx.load(tmp_path / "net.onnx").graph
+    graph = onnx.load(file("cnn", "onnx")).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     zeros = {types[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
     assert zeros == {onnx.TensorProto.UINT8}
