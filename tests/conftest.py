@@ -17,10 +17,10 @@ import pytest
 from hypothesis import settings
 
 import edgedl
-from edgedl import Artifact, Task
 from distribution import ByFile, turn
+from edgedl import Artifact, Task
 from made_up_engine import install
-from preloaded import Preloaded, preloaded
+from preloaded import preloaded
 
 # Two processes test on two cores: more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -80,10 +80,8 @@ def linear_task() -> Task:
     return Task("linear", model, lambda: {"x": rows}, {"x": {0: "batch"}})
 
 
-@pytest.fixture(scope="session")
-def command() -> Run:
-    """Runs the installed `edgedl` command and gives exit code, stdout and stderr."""
-    program = Path(sys.executable).with_name("edgedl")
+def caller(program: Path) -> Run:
+    """Runs `program` and gives exit code, stdout and stderr."""
 
     def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("EDGEDL_")}
@@ -95,10 +93,22 @@ def command() -> Run:
 
 
 @pytest.fixture(scope="session")
-def quick_command() -> Iterator[Preloaded]:
-    """As `command`, without the imports at each call, and without other variables in the environment."""
-    with preloaded() as run:
-        yield run
+def command() -> Run:
+    """Runs the installed `edgedl` command and gives exit code, stdout and stderr."""
+    return caller(Path(sys.executable).with_name("edgedl"))
+
+
+@pytest.fixture(scope="session")
+def quick_program() -> Iterator[Path]:
+    """A program `edgedl` that does as the installed one, without the imports at each call; no signal reaches what it does."""
+    with preloaded() as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def quick_command(quick_program: Path) -> Run:
+    """As `command`, without the imports at each call; PYTHONPATH has no effect."""
+    return caller(quick_program)
 
 
 @pytest.fixture

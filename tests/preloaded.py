@@ -1,6 +1,7 @@
-"""The `edgedl` command in a child of a process that has imported the heavy modules already: the same words, streams and exit codes, sooner.
+"""The `edgedl` command out of a process that has imported the heavy modules already: the same words, streams and exit codes, sooner.
 
-Wrong calls are many and each would pay for the import again. Requests and replies are JSON lines on stdin and stdout.
+Calls are many, and each would pay for the imports again. A program `edgedl` hands its words, environment and streams over a
+socket to that process, which answers each call in a child.
 """
 
 from __future__ import annotations
@@ -8,57 +9,82 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 HEAVY = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "sklearn.datasets", "edgedl.quantizing")
-
-
-class Preloaded:
-    """Calls edgedl as the installed command would be called."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def __call__(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        assert self._process.stdin and self._process.stdout
-        with tempfile.TemporaryDirectory() as folder:
-            streams = [str(Path(folder) / name) for name in ("stdout", "stderr")]
-            print(
-                json.dumps({"words": words, "cwd": str(cwd), "streams": streams}), file=self._process.stdin, flush=True
-            )
-            code = json.loads(self._process.stdout.readline())
-            return subprocess.CompletedProcess(words, code, *(Path(file).read_text() for file in streams))
+PROGRAM = """\
+#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    call = {{"words": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
+    socket.send_fds(server, [json.dumps(call).encode() + b"\\n"], [0, 1, 2])
+    sys.exit(int(server.recv(9) or 1))
+"""
 
 
 @contextmanager
-def preloaded() -> Iterator[Preloaded]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("EDGEDL_")}
-    arguments: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": clean}
-    with subprocess.Popen([sys.executable, "-P", __file__], **arguments) as process:
-        yield Preloaded(process)
-
-
-def answer(request: dict[str, Any]) -> int:
-    """The exit code of the words, called in a child."""
-    child = os.fork()
-    if not child:
-        os.chdir(request["cwd"])
-        for descriptor, file in enumerate(request["streams"], start=1):
-            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
-        sys.argv[1:] = request["words"]
+def preloaded() -> Iterator[Path]:
+    """The program, which can be called until the end."""
+    with tempfile.TemporaryDirectory(prefix="edgedl-") as folder:
+        address, program = str(Path(folder) / "socket"), Path(folder) / "edgedl"
+        program.write_text(PROGRAM.format(python=sys.executable, address=address))
+        program.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            words = [sys.executable, "-P", __file__, str(listener.fileno())]
+            clean = {key: value for key, value in os.environ.items() if not key.startswith("EDGEDL_")}
+            process = subprocess.Popen(words, pass_fds=[listener.fileno()], env=clean, stdin=subprocess.DEVNULL)
         try:
-            main()
-        except SystemExit as stop:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(stop.code if isinstance(stop.code, int) else 1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            yield program
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def answer(connection: socket.socket) -> None:
+    """Sends the exit code of one call."""
+    with connection:
+        request, streams, *_ = socket.recv_fds(connection, 1 << 16, 3)
+        while not request.endswith(b"\n"):
+            request += connection.recv(1 << 16)
+        child = os.fork()
+        if not child:
+            called(json.loads(request), streams)
+        for stream in streams:
+            os.close(stream)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        connection.send(str(code).encode())
+
+
+def called(call: dict[str, Any], streams: list[int]) -> None:
+    """The installed command in this process, which it ends."""
+    code = 1
+    try:
+        for descriptor, stream in enumerate(streams):
+            os.dup2(stream, descriptor)
+        os.chdir(call["folder"])
+        os.environ.clear()
+        os.environ.update(call["environment"])
+        sys.argv[1:] = call["words"]
+        main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
@@ -66,5 +92,6 @@ if __name__ == "__main__":
         importlib.import_module(module)
     from edgedl.cli import main
 
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
+        while True:
+            answer(listener.accept()[0])

@@ -10,7 +10,6 @@ import pytest
 
 from conftest import Run
 from edgedl import Artifact
-from preloaded import Preloaded
 
 NET = """
 import torch
@@ -80,7 +79,7 @@ def listing(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if "__pycache__" not in p.parts}
 
 
-def refused(command: Run | Preloaded, folder: Path, words: str, code: int, said: str) -> None:
+def refused(command: Run, folder: Path, words: str, code: int, said: str) -> None:
     before = listing(folder)
     done = command(*words.split(), cwd=folder)
     lines = [line for line in done.stderr.splitlines() if line not in ("a net that talks", "in forward")]
@@ -147,7 +146,7 @@ WITH_X = "--input x=1x4 -o out"
         ("train zoo:digits -o net.py", 2, "cannot make the folder net.py"),
     ],
 )  # fmt: skip
-def test_before_anything_is_made(quick_command: Preloaded, here: Path, words: str, code: int, said: str) -> None:
+def test_before_anything_is_made(quick_command: Run, here: Path, words: str, code: int, said: str) -> None:
     refused(quick_command, here, words, code, said)
 
 
@@ -192,11 +191,11 @@ def test_before_anything_is_made(quick_command: Preloaded, here: Path, words: st
         ("verify digits.onnx --runtime litert", 2, "does not load onnx models"),
     ],
 )  # fmt: skip
-def test_model_files(quick_command: Preloaded, model: Path, words: str, code: int, said: str) -> None:
+def test_model_files(quick_command: Run, model: Path, words: str, code: int, said: str) -> None:
     refused(quick_command, model, words, code, said)
 
 
-def test_an_altered_model_is_found_by_its_checksum(quick_command: Preloaded, model: Path) -> None:
+def test_an_altered_model_is_found_by_its_checksum(quick_command: Run, model: Path) -> None:
     data = bytearray((model / "digits.onnx").read_bytes())
     data[len(data) // 2] ^= 1
     (model / "digits.onnx").write_bytes(data)
@@ -204,18 +203,20 @@ def test_an_altered_model_is_found_by_its_checksum(quick_command: Preloaded, mod
         refused(quick_command, model, f"{verb} digits.onnx", 2, "sha256 differs")
 
 
-def test_existing_outputs_are_kept(quick_command: Preloaded, model: Path) -> None:
+def test_existing_outputs_are_kept(quick_command: Run, model: Path) -> None:
     whole = (model / "digits.onnx").read_bytes()
     refused(quick_command, model, "export zoo:digits -o .", 2, "digits.onnx exists already")
     refused(quick_command, model, "train zoo:digits -o .", 2, "digits.safetensors exists already")
     assert (model / "digits.onnx").read_bytes() == whole
 
 
-def test_verify_of_another_model_fails_with_one(command: Run, model: Path) -> None:
-    refused(command, model, "verify digits.onnx --task zoo:digits", 1, "digits.onnx is not proven: output 'logits'")
+def test_verify_of_another_model_fails_with_one(quick_command: Run, model: Path) -> None:
+    refused(
+        quick_command, model, "verify digits.onnx --task zoo:digits", 1, "digits.onnx is not proven: output 'logits'"
+    )
 
 
-def test_weights_that_could_run_code(command: Run, here: Path) -> None:
+def test_weights_that_could_run_code(quick_command: Run, here: Path) -> None:
     import torch
 
     class Touch:
@@ -223,7 +224,7 @@ def test_weights_that_could_run_code(command: Run, here: Path) -> None:
             return open, (str(here / "executed"), "w")
 
     torch.save({"x": Touch()}, here / "w.pt")
-    refused(command, here, f"export net.py:Net --weights w.pt {WITH_X}", 2, "could run code")
+    refused(quick_command, here, f"export net.py:Net --weights w.pt {WITH_X}", 2, "could run code")
     assert not (here / "executed").exists()
 
 

@@ -9,7 +9,6 @@ import pytest
 from conftest import Run
 from edgedl import Artifact
 from edgedl.comparison import Comparison
-from preloaded import Preloaded
 
 
 @pytest.fixture
@@ -19,8 +18,8 @@ def folder(tmp_path: Path, digits_onnx: Artifact) -> Path:
     return tmp_path
 
 
-def test_table_json_and_page(command: Run, folder: Path) -> None:
-    done = command("compare", "torch", "digits.onnx", "--top", "2", "-o", "layers.html", cwd=folder)
+def test_table_json_and_page(quick_command: Run, folder: Path) -> None:
+    done = quick_command("compare", "torch", "digits.onnx", "--top", "2", "-o", "layers.html", cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("digits.onnx against torch ")
@@ -29,15 +28,15 @@ def test_table_json_and_page(command: Run, folder: Path) -> None:
     assert lines[-1] == "Wrote layers.html"
     assert done.stderr == ""
     assert (folder / "layers.html").read_text().startswith("<!doctype html>")
-    again = command("compare", "digits.onnx", "torch", "--json", "-o", "layers.html", cwd=folder)
+    again = quick_command("compare", "digits.onnx", "torch", "--json", "-o", "layers.html", cwd=folder)
     assert again.returncode == 2
     assert "exists already" in again.stderr
-    found = json.loads(command("compare", "digits.onnx", "digits.onnx", "--json", cwd=folder).stdout)
+    found = json.loads(quick_command("compare", "digits.onnx", "digits.onnx", "--json", cwd=folder).stdout)
     assert {layer["name"] for layer in found["layers"]} >= {"relu", "logits"}
     assert (found["layers"][0]["sqnr_db"], found["layers"][0]["sqnr"]) == (None, "equal")  # infinite: the same file
 
 
-def test_the_report_shows_a_comparison(quick_command: Preloaded, folder: Path) -> None:
+def test_the_report_shows_a_comparison(quick_command: Run, folder: Path) -> None:
     assert quick_command("compare", "torch", "digits.onnx", "-o", "digits.layers.json", cwd=folder).returncode == 0
     found = Comparison.open(folder / "digits.layers.json")
     by_name = {layer.name: layer for layer in found.layers}
@@ -59,8 +58,8 @@ def test_the_report_shows_a_comparison(quick_command: Preloaded, folder: Path) -
         ("compare digits.onnx digits.onnx --calibration nothing.npz", "expected an .npz or .npy file"),
     ],
 )
-def test_bad_input(command: Run, folder: Path, words: str, said: str) -> None:
-    done = command(*words.split(), cwd=folder)
+def test_bad_input(quick_command: Run, folder: Path, words: str, said: str) -> None:
+    done = quick_command(*words.split(), cwd=folder)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

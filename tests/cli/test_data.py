@@ -10,7 +10,6 @@ import pytest
 
 from conftest import Run
 from edgedl.zoo._names_data import LANGUAGES
-from preloaded import Preloaded
 
 NOWHERE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 """A network that answers nobody."""
@@ -45,7 +44,7 @@ def cut(folder: Path) -> None:
     ],
 )
 def test_a_folder_with_other_files(
-    quick_command: Preloaded, tmp_path: Path, damage: Callable[[Path], None], message: str
+    quick_command: Run, tmp_path: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(tmp_path / "data")
     done = quick_command("train", "zoo:names_rnn", "--data", "data", "-o", "out", cwd=tmp_path)
@@ -55,15 +54,17 @@ def test_a_folder_with_other_files(
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_a_cache_that_holds_half_a_data_set_is_not_trusted(command: Run, tmp_path: Path) -> None:
+def test_a_cache_that_holds_half_a_data_set_is_not_trusted(quick_command: Run, tmp_path: Path) -> None:
     names(tmp_path / "cache" / "edgedl")
-    done = command("train", "zoo:names_rnn", "-o", "out", cwd=tmp_path, XDG_CACHE_HOME="cache", **NOWHERE)
+    done = quick_command("train", "zoo:names_rnn", "-o", "out", cwd=tmp_path, XDG_CACHE_HOME="cache", **NOWHERE)
     assert done.returncode == 2, done.stderr
     assert "remove it to download them anew" in done.stderr
 
 
-def test_no_network_and_no_folder(command: Run, tmp_path: Path) -> None:
-    done = command("train", "zoo:names_rnn", "-o", "out", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "c"), **NOWHERE)
+def test_no_network_and_no_folder(quick_command: Run, tmp_path: Path) -> None:
+    done = quick_command(
+        "train", "zoo:names_rnn", "-o", "out", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "c"), **NOWHERE
+    )
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("edgedl: the data set names is not in ")
     assert "give a folder that holds names/Arabic.txt with --data DIR or EDGEDL_DATA" in done.stderr

@@ -39,16 +39,16 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_parts_and_their_sum(command: Run, here: Path) -> None:
-    assert command("export", "net.py:whole", cwd=here).returncode == 0
-    done = command("benchmark", "net.onnx", "--end-to-end", *FEW, "--json", cwd=here)
+def test_the_parts_and_their_sum(quick_command: Run, here: Path) -> None:
+    assert quick_command("export", "net.py:whole", cwd=here).returncode == 0
+    done = quick_command("benchmark", "net.onnx", "--end-to-end", *FEW, "--json", cwd=here)
     assert done.returncode == 0, done.stderr
     (subject,) = json.loads(done.stdout)["subjects"]
     found = {figure["name"]: figure["value"] for figure in subject["figures"]}
     assert list(found)[-3:] == ["preprocessing", "postprocessing", "end to end"]
     assert found["end to end"] > found["preprocessing"] + found["postprocessing"] > found["preprocessing"] > 0
     assert (subject["inputs"], subject["input_shapes"], subject["input_sets"]) == ("task", {"x": [1, 4]}, 2)
-    table = command("benchmark", "net.onnx", "--end-to-end", *FEW, cwd=here)
+    table = quick_command("benchmark", "net.onnx", "--end-to-end", *FEW, cwd=here)
     assert "preprocessing" in table.stdout
 
 
@@ -61,8 +61,8 @@ def test_the_parts_and_their_sum(command: Run, here: Path) -> None:
         ("whole", ("--target", "@targets.toml"), "--end-to-end is for single inputs of the task's own"),
     ],
 )
-def test_what_cannot_be_timed(command: Run, here: Path, task: str, more: tuple[str, ...], said: str) -> None:
-    done = command("benchmark", f"net.py:{task}", "--end-to-end", *FEW, *more, cwd=here)
+def test_what_cannot_be_timed(quick_command: Run, here: Path, task: str, more: tuple[str, ...], said: str) -> None:
+    done = quick_command("benchmark", f"net.py:{task}", "--end-to-end", *FEW, *more, cwd=here)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

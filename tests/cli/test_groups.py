@@ -20,8 +20,8 @@ def here(reverse_onnx: Artifact, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_inspect(command: Run, here: Path) -> None:
-    done = command("inspect", "reverse.onnx.group", cwd=here)
+def test_inspect(quick_command: Run, here: Path) -> None:
+    done = quick_command("inspect", "reverse.onnx.group", cwd=here)
     assert done.returncode == 0, done.stderr
     for line in (
         "input       source: int64[batch, 4]",
@@ -33,23 +33,23 @@ def test_inspect(command: Run, here: Path) -> None:
         "100.0% of 96 sequences the same, first right ",
     ):
         assert line in done.stdout
-    told = json.loads(command("inspect", "reverse.onnx.group", "--json", cwd=here).stdout)
+    told = json.loads(quick_command("inspect", "reverse.onnx.group", "--json", cwd=here).stdout)
     assert told["manifest"]["group"]["members"]["decoder"]["file"] == "decoder.onnx"
 
 
-def test_run_on_golden_vectors_and_on_files(command: Run, here: Path) -> None:
-    done = command("run", "reverse.onnx.group", cwd=here)
+def test_run_on_golden_vectors_and_on_files(quick_command: Run, here: Path) -> None:
+    done = quick_command("run", "reverse.onnx.group", cwd=here)
     assert done.returncode == 0, done.stderr
     assert "golden outputs agree" in done.stdout
     np.save(here / "rows.npy", np.full((1, 4), 5))
-    told = json.loads(command("run", "reverse.onnx.group", "--input", "rows.npy", "--json", cwd=here).stdout)
+    told = json.loads(quick_command("run", "reverse.onnx.group", "--input", "rows.npy", "--json", cwd=here).stdout)
     assert np.shape(told["outputs"]["tokens"]) == (1, 6)
     (text,) = told["texts"]
     assert set(text.split()) <= {".", "^", *"abcdefgh"}
 
 
-def test_verify_again_and_a_member_alone(command: Run, here: Path) -> None:
-    done = command("verify", "reverse.onnx.group", cwd=here)
+def test_verify_again_and_a_member_alone(quick_command: Run, here: Path) -> None:
+    done = quick_command("verify", "reverse.onnx.group", cwd=here)
     assert done.returncode == 0, done.stderr
     assert "100.0% of 96 sequences the same" in done.stdout
 
@@ -63,8 +63,8 @@ def test_verify_again_and_a_member_alone(command: Run, here: Path) -> None:
         ("benchmark", "reverse.onnx.group", "--target", "predicted:raspberry-pi-4"),
     ],
 )
-def test_what_works_on_one_file_names_the_members(command: Run, here: Path, words: tuple[str, ...]) -> None:
-    done = command(*words, cwd=here)
+def test_what_works_on_one_file_names_the_members(quick_command: Run, here: Path, words: tuple[str, ...]) -> None:
+    done = quick_command(*words, cwd=here)
     assert done.returncode == 2
     give = Path("reverse.onnx.group")
     assert (
@@ -73,12 +73,12 @@ def test_what_works_on_one_file_names_the_members(command: Run, here: Path, word
     )
 
 
-def test_a_cold_start_and_a_profile(command: Run, here: Path) -> None:
+def test_a_cold_start_and_a_profile(quick_command: Run, here: Path) -> None:
     """Both files leave the page cache; a profile is of one file and says so."""
     few = ("--seconds", "0", "--runs", "6", "--rounds", "6")
-    cold = command("benchmark", "reverse.onnx.group", "--mode", "cold", *few, cwd=here)
+    cold = quick_command("benchmark", "reverse.onnx.group", "--mode", "cold", *few, cwd=here)
     assert cold.returncode == 0, cold.stderr
-    profiled = command("benchmark", "reverse.onnx.group", "--profile", *few, cwd=here)
+    profiled = quick_command("benchmark", "reverse.onnx.group", "--profile", *few, cwd=here)
     assert profiled.returncode == 0, profiled.stderr
     assert "a group of 2 files has no profile: measure its members one by one" in profiled.stdout + profiled.stderr
 
@@ -92,19 +92,19 @@ def test_a_cold_start_and_a_profile(command: Run, here: Path) -> None:
         (("quantize", "reverse.onnx.group", "--scheme", "w9"), "unknown scheme 'w9'"),
     ],
 )
-def test_bad_input(command: Run, here: Path, words: tuple[str, ...], message: str) -> None:
-    done = command(*words, cwd=here)
+def test_bad_input(quick_command: Run, here: Path, words: tuple[str, ...], message: str) -> None:
+    done = quick_command(*words, cwd=here)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_golden_vectors_that_differ(command: Run, here: Path) -> None:
+def test_golden_vectors_that_differ(quick_command: Run, here: Path) -> None:
     from edgedl import tensorfile
 
     path = here / "reverse.onnx.group" / "golden.safetensors"
     tensors, _ = tensorfile.decode(path.read_bytes())
     path.write_bytes(tensorfile.encode({**tensors, "output/tokens": tensors["output/tokens"] + 1}))
-    done = command("run", "reverse.onnx.group", cwd=here)
+    done = quick_command("run", "reverse.onnx.group", cwd=here)
     assert done.returncode == 1
     assert "does not give its golden outputs" in done.stderr

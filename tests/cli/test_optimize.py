@@ -42,11 +42,11 @@ task = Task("net", model, lambda: {"image": images[:1]}, outputs=("class",), fit
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, quick_command: Run) -> Path:
     """Where one run went through, to the end."""
     made = tmp_path_factory.mktemp("optimize")
     (made / "net.py").write_text(NET)
-    done = command("optimize", "net.py:task", "-o", "out", "--seconds", "0.2", "--to", "onnx", cwd=made)
+    done = quick_command("optimize", "net.py:task", "-o", "out", "--seconds", "0.2", "--to", "onnx", cwd=made)
     assert done.returncode == 0, done.stderr
     (made / "said.txt").write_text(done.stdout)
     return made
@@ -73,11 +73,11 @@ def test_what_is_recommended_is_held_against_the_original_layer_by_layer(folder:
         assert "Layers" in (folder / "out" / "report.html").read_text()
 
 
-def test_the_same_run_goes_on_and_makes_nothing_twice(folder: Path, command: Run) -> None:
+def test_the_same_run_goes_on_and_makes_nothing_twice(folder: Path, quick_command: Run) -> None:
     before = {
         path.name: path.stat().st_mtime_ns for path in (folder / "out").glob("net.*") if "layers" not in path.name
     }
-    done = command(
+    done = quick_command(
         "optimize",
         "net.py:task",
         "-o",
@@ -109,18 +109,20 @@ def test_the_same_run_goes_on_and_makes_nothing_twice(folder: Path, command: Run
     ],
 )
 def test_refusals_are_one_sentence_and_write_nothing(
-    folder: Path, command: Run, words: tuple[str, ...], sentence: str
+    folder: Path, quick_command: Run, words: tuple[str, ...], sentence: str
 ) -> None:
-    done = command("optimize", *words, cwd=folder)
+    done = quick_command("optimize", *words, cwd=folder)
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "new").exists() or not list((folder / "new").iterdir())
 
 
-def test_what_the_users_code_raises_is_told_with_its_line_and_the_weights_are_kept(folder: Path, command: Run) -> None:
+def test_what_the_users_code_raises_is_told_with_its_line_and_the_weights_are_kept(
+    folder: Path, quick_command: Run
+) -> None:
     (folder / "odd.py").write_text(NET.replace('["class"].argmax(1)', '["klass"].argmax(1)'))
-    done = command("optimize", "odd.py:task", "-o", "odd", cwd=folder)
+    done = quick_command("optimize", "odd.py:task", "-o", "odd", cwd=folder)
     assert done.returncode == 2
     line = NET.split('["class"].argmax')[0].count("\n") + 1
     assert f"the task's evaluate raised KeyError: 'klass' ({folder}/odd.py:{line})" in done.stderr

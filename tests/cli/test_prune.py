@@ -65,8 +65,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pruned(command: Run, home: Path) -> Path:
-    done = command(
+def pruned(quick_command: Run, home: Path) -> Path:
+    done = quick_command(
         *f"prune net.py:task --weights net.safetensors --params 0.4 {QUICK} --allow-slower -o pruned".split(), cwd=home
     )
     assert done.returncode == 0, done.stderr
@@ -89,29 +89,29 @@ def test_what_is_written(pruned: Path) -> None:
     assert "src=" not in page
 
 
-def test_the_folder_is_replayed_by_the_other_verbs(command: Run, pruned: Path) -> None:
-    done = command("export", "net.py:task", "--weights", "pruned", "-o", "again", cwd=pruned.parent)
+def test_the_folder_is_replayed_by_the_other_verbs(quick_command: Run, pruned: Path) -> None:
+    done = quick_command("export", "net.py:task", "--weights", "pruned", "-o", "again", cwd=pruned.parent)
     assert done.returncode == 0, done.stderr
     inputs, _ = edgedl.Artifact.open(pruned / "net.onnx").golden()
     with edgedl.load(pruned / "net.onnx") as first, edgedl.load(pruned.parent / "again" / "net.onnx") as second:
         np.testing.assert_array_equal(first.run(inputs)["output"], second.run(inputs)["output"])
-    assert command("verify", "pruned/net.onnx", cwd=pruned.parent).returncode == 0
-    moved = command("quantize", "pruned/net.onnx", "--scheme", "w8", "-o", "again", cwd=pruned.parent)
+    assert quick_command("verify", "pruned/net.onnx", cwd=pruned.parent).returncode == 0
+    moved = quick_command("quantize", "pruned/net.onnx", "--scheme", "w8", "-o", "again", cwd=pruned.parent)
     assert moved.returncode == 0, moved.stderr
 
 
-def test_the_plan_of_another_model_is_refused(command: Run, pruned: Path) -> None:
+def test_the_plan_of_another_model_is_refused(quick_command: Run, pruned: Path) -> None:
     (pruned.parent / "other.py").write_text("from torch import nn\ndef net(): return nn.Linear(64, 10)\n")
     words = ["export", "other.py:net", "--input", "x=1x64", "--weights", "pruned", "-o", "other"]
-    done = command(*words, cwd=pruned.parent)
+    done = quick_command(*words, cwd=pruned.parent)
     assert done.returncode == 2
     assert "the plan was made for another model" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_nothing_is_written_over(command: Run, pruned: Path) -> None:
+def test_nothing_is_written_over(quick_command: Run, pruned: Path) -> None:
     before = (pruned / "plan.json").read_bytes()
-    done = command(
+    done = quick_command(
         *["prune", "net.py:task", "--weights", "net.safetensors", "--macs", "0.9", "-o", "pruned"], cwd=pruned.parent
     )
     assert done.returncode == 2
@@ -119,9 +119,9 @@ def test_nothing_is_written_over(command: Run, pruned: Path) -> None:
     assert (pruned / "plan.json").read_bytes() == before
 
 
-def test_json_of_zeros_in_a_pattern(command: Run, home: Path) -> None:
+def test_json_of_zeros_in_a_pattern(quick_command: Run, home: Path) -> None:
     words = f"prune net.py:task --weights net.safetensors --method 2:4 {QUICK} --allow-slower -o pattern --json"
-    done = command(*words.split(), cwd=home)
+    done = quick_command(*words.split(), cwd=home)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["after"]["zeros"] == pytest.approx(0.5, abs=0.01)
@@ -129,13 +129,13 @@ def test_json_of_zeros_in_a_pattern(command: Run, home: Path) -> None:
     assert found["after"]["packed"] < 0.8 * found["before"]["packed"]
     assert found["artifact"]["manifest"]["evidence"]["passed"]
     assert "of the weights are zero" in found["notes"][0]
-    again = command(*["export", "net.py:task", "--weights", "pattern", "-o", "pattern2"], cwd=home)
+    again = quick_command(*["export", "net.py:task", "--weights", "pattern", "-o", "pattern2"], cwd=home)
     assert again.returncode == 0, again.stderr
 
 
-def test_a_budget_that_cannot_be_met_ends_with_the_best_found(command: Run, home: Path) -> None:
+def test_a_budget_that_cannot_be_met_ends_with_the_best_found(quick_command: Run, home: Path) -> None:
     words = "prune net.py:task --weights net.safetensors --params 0.2 --align 1 --seconds 0.05 --allow-slower --rounds 0 -o tight"
-    done = command(*words.split(), cwd=home)
+    done = quick_command(*words.split(), cwd=home)
     assert done.returncode == 1, done.stdout
     assert "accuracy falls from" in done.stderr
     assert "The best found has" in done.stderr
@@ -143,9 +143,9 @@ def test_a_budget_that_cannot_be_met_ends_with_the_best_found(command: Run, home
     assert {p.name for p in (home / "tight").iterdir()} == {"plan.failed.json", "weights.failed.safetensors"}
 
 
-def test_a_target_out_of_reach(command: Run, home: Path) -> None:
+def test_a_target_out_of_reach(quick_command: Run, home: Path) -> None:
     words = f"prune net.py:task --weights net.safetensors --params 0.001 {QUICK} -o never"
-    done = command(*words.split(), cwd=home)
+    done = quick_command(*words.split(), cwd=home)
     assert done.returncode == 1
     assert "params cannot be brought down to 0.001 of the original" in done.stderr
     assert not (home / "never").exists()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from conftest import Run
 from edgedl import Artifact, registry
-from preloaded import Preloaded
 
 NET = """
 import numpy as np
@@ -47,7 +47,7 @@ def evidence(path: Path) -> dict[str, Any]:
     return {**manifest.evidence, "options": manifest.provenance["options"]}
 
 
-def test_sums_that_saturate_are_told_and_mended(quick_command: Preloaded, folder: Path) -> None:
+def test_sums_that_saturate_are_told_and_mended(quick_command: Run, folder: Path) -> None:
     words = ("quantize", "net.py:saturating", "--scheme", "w8a8", "--no-speed-check")
     done = quick_command(*words, "-o", "out", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_sums_that_saturate_are_told_and_mended(quick_command: Preloaded, folder
     assert found["saturation"]["by_instruction_set"]["AVX2"] == "exact"
 
 
-def test_a_file_without_a_manifest_is_looked_at(quick_command: Preloaded, folder: Path) -> None:
+def test_a_file_without_a_manifest_is_looked_at(quick_command: Run, folder: Path) -> None:
     quick_command("quantize", "net.py:saturating", "--scheme", "w8a8", "--no-speed-check", cwd=folder)
     (folder / "net.w8a8.onnx").rename(folder / "foreign.onnx")
     by_bound = json.loads(quick_command("inspect", "foreign.onnx", "--json", cwd=folder).stdout)["description"][
@@ -130,7 +130,7 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, quick_command: Preloaded) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory, quick_command: Run) -> Path:
     """`plain` as a float ONNX file, beside net.py."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "net.py").write_text(SCORED)
@@ -140,7 +140,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, quick_command: Preloaded) ->
 
 
 @pytest.fixture(scope="module")
-def tflite(files: Path, quick_command: Preloaded) -> Path:
+def tflite(files: Path, quick_command: Run) -> Path:
     done = quick_command("export", "net.py:plain", "--to", "tflite", cwd=files)
     assert done.returncode == 0, done.stderr
     return files
@@ -164,7 +164,7 @@ def first_layer(files: Path, format: str) -> str:
     ],
 )
 def test_options_are_carried_out_and_recorded(
-    quick_command: Preloaded, files: Path, tmp_path: Path, format: str, words: str, changed: dict[str, Any]
+    quick_command: Run, files: Path, tmp_path: Path, format: str, words: str, changed: dict[str, Any]
 ) -> None:
     carried_out(quick_command, files, tmp_path, format, words, changed)
 
@@ -180,7 +180,7 @@ def test_options_are_carried_out_and_recorded(
     ],
 )
 def test_options_are_carried_out_in_tflite(
-    quick_command: Preloaded, tflite: Path, tmp_path: Path, words: str, changed: dict[str, Any]
+    quick_command: Run, tflite: Path, tmp_path: Path, words: str, changed: dict[str, Any]
 ) -> None:
     carried_out(quick_command, tflite, tmp_path, "tflite", words, changed)
     refused = quick_command("quantize", "net.tflite", "--scheme", "w8a8", "--smooth", "0.5", cwd=tflite)
@@ -188,7 +188,7 @@ def test_options_are_carried_out_in_tflite(
 
 
 def carried_out(
-    quick_command: Preloaded, files: Path, tmp_path: Path, format: str, words: str, changed: dict[str, Any]
+    quick_command: Run, files: Path, tmp_path: Path, format: str, words: str, changed: dict[str, Any]
 ) -> None:
     name = first_layer(files, format)
     given = [name if word == "FIRST" else word for word in words.split()]
@@ -220,7 +220,7 @@ def carried_out(
         ("quantize net.py:uncalibrated --scheme w8a8 -o uncalibrated", 2, "w8a8 needs calibration inputs"),
     ],
 )
-def test_wrong_calls(quick_command: Preloaded, files: Path, words: str, code: int, said: str) -> None:
+def test_wrong_calls(quick_command: Run, files: Path, words: str, code: int, said: str) -> None:
     done = quick_command(*words.split(), cwd=files)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert said in done.stderr
@@ -229,7 +229,7 @@ def test_wrong_calls(quick_command: Preloaded, files: Path, words: str, code: in
 
 @pytest.mark.parametrize("format", ["onnx", pytest.param("tflite", marks=pytest.mark.slow)])
 def test_the_search_meets_the_budget_and_says_what_stays_in_float(
-    quick_command: Preloaded, files: Path, tmp_path: Path, format: str
+    quick_command: Run, files: Path, tmp_path: Path, format: str
 ) -> None:
     words = ["quantize", "net.py:damaged", "--to", format, "-o", str(tmp_path), "--no-speed-check"]
     plain = quick_command(*words, "--scheme", "w8a8", "--max-drop", "5%", cwd=files)
@@ -248,7 +248,7 @@ def test_the_search_meets_the_budget_and_says_what_stays_in_float(
 
 
 def test_sixteen_bits_come_before_float_where_they_are_asked_for(
-    quick_command: Preloaded, files: Path, tmp_path: Path
+    quick_command: Run, files: Path, tmp_path: Path
 ) -> None:
     words = [
         "quantize",
@@ -271,7 +271,7 @@ def test_sixteen_bits_come_before_float_where_they_are_asked_for(
     assert "  has 16-bit activations: " in done.stdout
 
 
-def test_a_budget_out_of_reach_ends_with_the_best(quick_command: Preloaded, files: Path, tmp_path: Path) -> None:
+def test_a_budget_out_of_reach_ends_with_the_best(quick_command: Run, files: Path, tmp_path: Path) -> None:
     words = ["quantize", "net.py:damaged", "--auto", "--max-drop", "-50%", "--time", "0.1", "--no-speed-check"]
     done = quick_command(*words, "-o", str(tmp_path), cwd=files)
     assert (done.returncode, done.stdout) == (1, "")
@@ -282,9 +282,7 @@ def test_a_budget_out_of_reach_ends_with_the_best(quick_command: Preloaded, file
     assert "net.w8a8.onnx" not in names
 
 
-def test_a_file_that_is_not_smaller_fails_in_the_first_line(
-    quick_command: Preloaded, files: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_smaller_fails_in_the_first_line(quick_command: Run, files: Path, tmp_path: Path) -> None:
     words = ["quantize", "net.py:tiny", "--scheme", "w8a8", "-o", str(tmp_path)]
     done = quick_command(*words, cwd=files)
     assert (done.returncode, done.stdout) == (1, "")

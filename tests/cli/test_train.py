@@ -78,48 +78,48 @@ def left(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_the_same_command_goes_on(command: Run, folder: Path, how: signal.Signals) -> None:
+def test_the_same_command_goes_on(quick_command: Run, folder: Path, how: signal.Signals) -> None:
     first = stopped(folder, how)
     assert first.returncode == (130 if how == signal.SIGINT else -how)
     if how == signal.SIGINT:
         assert left(folder) == ["net.checkpoint"]
         (told,) = first.stderr.split("\n", 1)[1].splitlines()  # after the line that ^C stands on
         assert told.startswith("interrupted: the same command goes on from step ")
-    done = command(*TRAIN, "out", "--json", cwd=folder)
+    done = quick_command(*TRAIN, "out", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert 0 < result["resumed"] < result["steps"] == 40
     assert "net.checkpoint" not in left(folder)
-    assert command(*TRAIN, "whole", cwd=folder).returncode == 0
+    assert quick_command(*TRAIN, "whole", cwd=folder).returncode == 0
     resumed, whole = (load_file(folder / name / "net.safetensors") for name in ("out", "whole"))
     assert all(np.array_equal(resumed[key], whole[key]) for key in whole)
 
 
-def test_a_checkpoint_of_another_training_and_force(command: Run, folder: Path) -> None:
+def test_a_checkpoint_of_another_training_and_force(quick_command: Run, folder: Path) -> None:
     stopped(folder, signal.SIGINT)
-    refused = command("train", "net.py:other", "-o", "out", cwd=folder)
+    refused = quick_command("train", "net.py:other", "-o", "out", cwd=folder)
     assert refused.returncode == 2
     assert "belongs to another training (seed 0, 5 epochs of batch 8" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    anew = command("train", "net.py:other", "-o", "out", "--force", "--json", cwd=folder)
+    anew = quick_command("train", "net.py:other", "-o", "out", "--force", "--json", cwd=folder)
     assert json.loads(anew.stdout)["resumed"] == 0
 
 
-def test_the_result_page(command: Run, folder: Path) -> None:
-    done = command("train", "net.py:task", "-o", "out", "--seed", "3", cwd=folder)
+def test_the_result_page(quick_command: Run, folder: Path) -> None:
+    done = quick_command("train", "net.py:task", "-o", "out", "--seed", "3", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "net: squared error " in done.stdout
     assert left(folder) == ["net.safetensors", "net.training.html", "net.training.json", "net.training.md"]
     page = (folder / "out" / "net.training.md").read_text()
     for told in ("CC0", "Seed: 3", "5 epochs of batch 8", "40 steps in ", "Energy: ", "CO2: "):
         assert told in page
-    again = command("train", "net.py:task", "-o", "out", cwd=folder)
+    again = quick_command("train", "net.py:task", "-o", "out", cwd=folder)
     assert again.returncode == 2
     assert "exists already" in again.stderr
 
 
-def test_a_loss_that_is_not_a_number(command: Run, folder: Path) -> None:
-    done = command("train", "net.py:hot", "-o", "out", "--checkpoint-every", "0", cwd=folder)
+def test_a_loss_that_is_not_a_number(quick_command: Run, folder: Path) -> None:
+    done = quick_command("train", "net.py:hot", "-o", "out", "--checkpoint-every", "0", cwd=folder)
     assert done.returncode == 1
     assert done.stderr.startswith("edgedl: training diverged: the loss is ")
     assert len(done.stderr.splitlines()) == 1
@@ -147,9 +147,9 @@ def test_a_disk_that_takes_no_more(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
-    command: Run, folder: Path, words: tuple[str, ...], code: int, message: str
+    quick_command: Run, folder: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = command("train", *words, "-o", "out", cwd=folder, CUDA_VISIBLE_DEVICES="")
+    done = quick_command("train", *words, "-o", "out", cwd=folder, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

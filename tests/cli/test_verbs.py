@@ -119,17 +119,17 @@ def test_json_is_all_that_is_on_stdout(command: Run, model: Path, words: str, ke
     assert key in (result[0] if isinstance(result, list) else result)
 
 
-def test_what_a_net_prints_stays_out_of_the_json(command: Run, tmp_path: Path) -> None:
+def test_what_a_net_prints_stays_out_of_the_json(quick_command: Run, tmp_path: Path) -> None:
     folder = tmp_path / "my nets"
     folder.mkdir()
     (folder / "net.py").write_text(NET)
-    done = command("export", "my nets/net.py:Net", "--input", "x=1x4", "-o", "out put", "--json", cwd=tmp_path)
+    done = quick_command("export", "my nets/net.py:Net", "--input", "x=1x4", "-o", "out put", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert parsed(done.stdout)[0]["path"] == "out put/Net.onnx"
     assert "a net that talks" in done.stderr
 
 
-def test_the_way_of_a_model(command: Run, model: Path) -> None:
+def test_the_way_of_a_model(quick_command: Run, model: Path) -> None:
     (model / "elsewhere").mkdir()
     steps = [
         ("quantize ../digits.onnx --scheme w8a8 -o .", "digits.w8a8.onnx"),
@@ -140,19 +140,19 @@ def test_the_way_of_a_model(command: Run, model: Path) -> None:
         ("verify ../digits.onnx", "agrees with torch"),
     ]
     for words, said in steps:
-        done = command(*words.split(), cwd=model / "elsewhere")
+        done = quick_command(*words.split(), cwd=model / "elsewhere")
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
         assert done.stderr == ""
 
 
-def test_channels_last_from_the_command(command: Run, model: Path) -> None:
-    done = command(
+def test_channels_last_from_the_command(quick_command: Run, model: Path) -> None:
+    done = quick_command(
         *["export", "zoo:digits", "--weights", "digits.safetensors", "--channels-last", "-o", "nhwc"], cwd=model
     )
     assert done.returncode == 0, done.stderr
-    assert "image: float32[batch, 8, 8, 1]" in command("inspect", "nhwc/digits.onnx", cwd=model).stdout
-    assert command("verify", "nhwc/digits.onnx", cwd=model).returncode == 0
+    assert "image: float32[batch, 8, 8, 1]" in quick_command("inspect", "nhwc/digits.onnx", cwd=model).stdout
+    assert quick_command("verify", "nhwc/digits.onnx", cwd=model).returncode == 0
 
 
 def test_output_into_a_closed_pipe(model: Path) -> None:

@@ -25,8 +25,10 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in BLOCK.finditer(page.read_text())]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def environment(*folders: Path) -> dict[str, str]:
+    """This one, where programs are looked for in these folders and beside Python first."""
+    path = os.pathsep.join(map(str, (*folders, Path(sys.executable).parent)))
+    return {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
 
 
 LONG_PAGES = ("ci", "compare", "encoder-decoder", "energy", "engines", "prune")
@@ -37,19 +39,21 @@ LONG_PAGES = ("ci", "compare", "encoder-decoder", "energy", "engines", "prune")
     "page",
     [pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.stem in LONG_PAGES)) for page in PAGES],
 )
-def test_every_block_runs(page: Path, tmp_path: Path) -> None:
-    assert run_blocks(page, tmp_path, ("sh",)) >= 1
+def test_every_block_runs(page: Path, tmp_path: Path, quick_program: Path) -> None:
+    """The README's with the installed command, the others' with the one that needs no imports at each call."""
+    programs = environment() if page.stem == "README" else environment(quick_program.parent)
+    assert run_blocks(page, tmp_path, ("sh",), programs) >= 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SLOW_PAGES, ids=[page.name for page in SLOW_PAGES])
 def test_every_slow_block_runs(page: Path, tmp_path: Path) -> None:
     """`shell` marks what takes minutes or downloads something; it runs after the `sh` blocks before it."""
-    assert run_blocks(page, tmp_path, ("sh", "shell")) >= 1
+    assert run_blocks(page, tmp_path, ("sh", "shell"), environment()) >= 1
 
 
-def run_blocks(page: Path, tmp_path: Path, languages: tuple[str, ...]) -> int:
-    """How many blocks of these languages ran."""
+def run_blocks(page: Path, tmp_path: Path, languages: tuple[str, ...], programs: dict[str, str]) -> int:
+    """How many blocks of these languages ran, in this environment."""
     ran = 0
     for language, text in blocks(page):
         if language == "python" and (named := FILE.match(text)):
@@ -58,7 +62,7 @@ def run_blocks(page: Path, tmp_path: Path, languages: tuple[str, ...]) -> int:
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", text],
                 cwd=tmp_path,
-                env=environment(),
+                env=programs,
                 capture_output=True,
                 text=True,
             )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import edgedl
+from conftest import Run
 from edgedl import Artifact, Axis, Task, registry
 from edgedl.errors import EdgedlError, InvalidArtifact, UnknownName, Unsupported
 from edgedl.exporter import QuantizationOptions
@@ -20,7 +21,6 @@ from edgedl.program import program_of
 from edgedl.spec import TensorSpec
 from edgedl_pnnx import graph
 from edgedl_pnnx.bundle import MEMBERS, Bundle, Port
-from preloaded import Preloaded
 
 TEXT = """7767517
 4 4
@@ -235,7 +235,7 @@ class TestExporter:
             with pytest.raises(EdgedlError, match=r"net\.ncnn is not a whole ncnn model"):
                 attempt(path)
 
-    def test_on_the_command_line(self, quick_command: Preloaded, tmp_path: Path) -> None:
+    def test_on_the_command_line(self, quick_command: Run, tmp_path: Path) -> None:
         path = files_of_edgedl() / "sum.ncnn"
         shown = quick_command("inspect", str(path), cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
