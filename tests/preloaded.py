@@ -19,7 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-HEAVY = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "sklearn.datasets", "edgedl.quantizing")
+HEAVY = (
+    "torch._dynamo", "torch.onnx", "onnxscript", "onnxscript.function_libs.torch_lib.ops", "onnxruntime", "sklearn.datasets", "litert_torch",
+    "edgedl_onnx.export", "edgedl_tflite.convert", "edgedl_tflite.quantize", "edgedl.quantizing", "edgedl.training",
+)  # fmt: skip
 PROGRAM = """\
 #!{python} -IS
 import json, os, socket, sys

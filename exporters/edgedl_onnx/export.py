@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from pathlib import Path
 
@@ -47,6 +49,7 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
 
 
 def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx.ModelProto:
+    _operators_are_read_once()
     try:
         result = torch.onnx.export(
             exported, dynamo=True, opset_version=OPSET, verbose=False,
@@ -57,6 +60,15 @@ def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx
     assert result is not None
     NameFixPass()(result.model)  # an input called `relu` must not meet the node of that name
     return result.model_proto
+
+
+@functools.cache
+def _operators_are_read_once() -> None:
+    """torch asks onnxscript at each export for its operators, which reads the source of each anew: half of a small network's time."""
+    with contextlib.suppress(ImportError, AttributeError):  # another release of torch may do without
+        from torch.onnx._internal._lazy_import import onnxscript_apis  # type: ignore[attr-defined]
+
+        onnxscript_apis.get_torchlib_ops = functools.cache(onnxscript_apis.get_torchlib_ops)
 
 
 def _missing_operator(error: Exception, exported: torch.export.ExportedProgram, program: Program) -> str:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-EDGEDL = Path(sys.executable).with_name("edgedl")
+from conftest import Run
+
 NETS = """
 import torch
 from torch import nn
@@ -33,10 +33,9 @@ class Fine(nn.Module):
 """
 
 
-def analyze(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+def analyze(command: Run, folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "net.py").write_text(NETS)
-    given = ["analyze", f"net.py:{name}", "--input", "x=4x4", "--dynamic", "x:0=batch", *words]
-    return subprocess.run([EDGEDL, *given], cwd=folder, capture_output=True, text=True)
+    return command("analyze", f"net.py:{name}", "--input", "x=4x4", "--dynamic", "x:0=batch", *words, cwd=folder)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +46,10 @@ def analyze(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess
         ("Fixed", None, "an axis declared dynamic is fixed to 2"),
     ],
 )
-def test_every_obstacle_has_its_line_and_a_way_round(tmp_path: Path, name: str, line: int | None, words: str) -> None:
-    done = analyze(tmp_path, name, "--to", "onnx", "--to", "tflite", "--json")
+def test_every_obstacle_has_its_line_and_a_way_round(
+    quick_command: Run, tmp_path: Path, name: str, line: int | None, words: str
+) -> None:
+    done = analyze(quick_command, tmp_path, name, "--to", "onnx", "--to", "tflite", "--json")
     assert done.returncode == 1, done.stderr
     obstacles = json.loads(done.stdout)
     assert [obstacle["format"] for obstacle in obstacles] == ["onnx", "tflite"]
@@ -59,8 +60,8 @@ def test_every_obstacle_has_its_line_and_a_way_round(tmp_path: Path, name: str, 
     assert done.stderr.strip().count("\n") == 0
 
 
-def test_nothing_in_the_way(tmp_path: Path) -> None:
-    done = analyze(tmp_path, "Fine", "--to", "onnx", "--to", "tflite")
+def test_nothing_in_the_way(command: Run, tmp_path: Path) -> None:
+    done = analyze(command, tmp_path, "Fine", "--to", "onnx", "--to", "tflite")
     assert (done.returncode, done.stderr) == (0, "")
     assert "nothing is known that stands in the way of onnx and tflite" in done.stdout
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["net.py"]

@@ -67,6 +67,14 @@ def test_the_same_program_gives_the_same_bytes(path: Path) -> None:
     assert len(once) == len(path.read_bytes())
 
 
+def test_the_operators_are_read_once_in_a_process(path: Path) -> None:
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    for _ in range(2):
+        export(program(Residual(), {"image": floats(1, 3, 8, 8)}), path)
+    assert onnxscript_apis.get_torchlib_ops.cache_info().misses == 1
+
+
 def test_channels_last(path: Path) -> None:
     made = program(Residual(), {"image": floats(2, 3, 8, 6)}, {"image": {0: "batch"}}, channels_last=True)
     model = written(path, made)
