@@ -14,9 +14,18 @@ from edgedl_tflite import borders, flatbuffer, names
 from edgedl_tflite.failure import explain
 from edgedl_tflite.quiet import quiet
 from edgedl_tflite.recurrent import marked
+from edgedl_tflite.simplify import simplify
 
 
 def convert(program: Program, inputs: Mapping[str, Array]) -> Any:
+    """As `convert_plainly`, in fewer operators; as the converter wrote it where the program rounds to integers itself."""
+    model = convert_plainly(program, inputs)
+    if not program.quantized:
+        simplify(model)
+    return model
+
+
+def convert_plainly(program: Program, inputs: Mapping[str, Array]) -> Any:
     """The ModelT of the program at the shapes of `inputs`, with marks for loops (edgedl_tflite.loops) still in it.
 
     Unsupported if torch.export or the converter fails.

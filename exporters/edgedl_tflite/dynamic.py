@@ -8,16 +8,30 @@ the beginnings of longer ones, the longest is kept and cut at run time. An axis 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.spec import Array
 from edgedl_tflite import flatbuffer, loops, settle
-from edgedl_tflite.family import DifferenceError, Family, Varying, axes_by_name, convert_family, unsupported
+from edgedl_tflite.convert import convert_plainly
+from edgedl_tflite.family import (
+    Conversion,
+    DifferenceError,
+    Family,
+    Varying,
+    axes_by_name,
+    convert_family,
+    unsupported,
+)
 from edgedl_tflite.shapes import Dimension, ShapeBuilder
+from edgedl_tflite.simplify import simplify
 
 _CODE = schema.BuiltinOperator
 _SHAPE_OPERANDS = {
@@ -34,8 +48,45 @@ _SHAPE_OPERANDS = {
 
 def convert_dynamic(program: Program) -> Any:
     """The ModelT of a program, valid for any length of its dynamic axes; Unsupported if TFLite cannot carry one."""
+    plain = _Conversions(program)
+    if not program.quantized:
+        with suppress(Unsupported):
+            return _convert(program, plain.simplified)
+    return _convert(program, plain)
+
+
+class _Conversions:
+    """The converter's models of a program, each made once, or its refusal."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._made: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self._refusal: Unsupported | None = None
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Any:
+        if self._refusal:
+            raise self._refusal
+        shapes = tuple(array.shape for array in inputs.values())
+        if shapes not in self._made:
+            self._made[shapes] = self._convert(inputs)
+        return copy.deepcopy(self._made[shapes])
+
+    def _convert(self, inputs: Mapping[str, Array]) -> Any:
+        try:
+            return convert_plainly(self._program, inputs)
+        except Unsupported as refusal:
+            self._refusal = refusal
+            raise
+
+    def simplified(self, inputs: Mapping[str, Array]) -> Any:
+        model = self(inputs)
+        simplify(model)
+        return model
+
+
+def _convert(program: Program, convert: Conversion) -> Any:
     try:
-        family = convert_family(program)
+        family = convert_family(program, convert)
         carry(family)
     except DifferenceError as difference:
         raise unsupported(program, str(difference), _axis_in(program, str(difference))) from difference

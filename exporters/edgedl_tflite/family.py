@@ -16,11 +16,14 @@ from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.spec import Array, Axis, DynamicAxes, resize
 from edgedl_tflite import flatbuffer
-from edgedl_tflite.convert import convert
 from edgedl_tflite.lengths import line_of_length
 
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 7, 5, 3)
 """Lengths that other dimensions of a model seldom have: a coincidence would merge two constants into one."""
+
+
+Conversion = Callable[[Mapping[str, Array]], Any]
+"""inputs -> the ModelT of a program at their shapes"""
 
 
 class DifferenceError(Exception):
@@ -79,18 +82,18 @@ class Family:
         return {position: varying for position, varying in found.items() if varying}
 
 
-def convert_family(program: Program) -> Family:
+def convert_family(program: Program, convert: Conversion) -> Family:
     """Convert at 1 + (number of axes) settings of the lengths; DifferenceError if the graphs are not the same."""
     base, other = tracing_pairs(program.dynamic_axes)
     settings = [base, *({**base, axis: other[axis]} for axis in base)]
-    models = tuple(convert(program, _resized(program, lengths)) for lengths in settings)
+    models = tuple(convert(_resized(program, lengths)) for lengths in settings)
     for axis, model in zip(base, models[1:], strict=True):
         _compare(models[0], model, axis)
 
     @functools.cache
     def longest(axis: str) -> Any:
         high = axes_by_name(program.dynamic_axes)[axis][2].high
-        model = convert(program, _resized(program, {**base, axis: high}))
+        model = convert(_resized(program, {**base, axis: high}))
         names = [[flatbuffer.operator_name(m, o) for o in m.subgraphs[0].operators] for m in (models[1], model)]
         if names[0] != names[1]:
             raise DifferenceError(f"the operators depend on the length of {axis!r}")

@@ -74,6 +74,27 @@ class GraphBuilder:
     def unary(self, code: int, x: int) -> int:
         return self.add(code, [x], [self.like(self.graph.tensors[x])])
 
+    def reshape(self, x: int, shape: Sequence[int]) -> int:
+        output = self.tensor(shape, self.graph.tensors[x].type)
+        self.reshape_into(x, output)
+        return output
+
+    def reshape_into(self, x: int, output: int) -> None:
+        """The values of `x` in a tensor of a fixed shape that is there already."""
+        shape = self.constant(np.array(flatbuffer.shape_of(self.graph.tensors[output]), np.int32))
+        self.add(_CODE.RESHAPE, [x, shape], [output], schema.ReshapeOptionsT())
+
+    def transpose_into(self, x: int, permutation: Sequence[int], output: int) -> None:
+        operand = self.constant(np.array(permutation, np.int32))
+        self.add(_CODE.TRANSPOSE, [x, operand], [output], schema.TransposeOptionsT())
+
+    def mean_of_last(self, x: int) -> int:
+        """The mean along the last axis, which stays with length 1."""
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        axis = self.constant(np.array([len(flatbuffer.shape_of(self.graph.tensors[x])) - 1], np.int32))
+        return self.add(_CODE.MEAN, [x, axis], [self.resized(x, 1)], options)
+
     def sum(self, x: int, y: int) -> int:
         return self.add(_CODE.ADD, [x, y], [self.like(self.graph.tensors[x])], schema.AddOptionsT())
 

@@ -11,12 +11,13 @@ from edgedl_tflite import flatbuffer
 
 
 def prune(model: Any) -> None:
-    """Drop the unused tensors of the main graph and the unused operator codes; edits `model`.
+    """Drop the unused tensors of the main graph, the data that no tensor has and the unused operator codes; edits `model`.
 
     A tensor that is left over would keep its data in the file after its user got a quantized copy; engines refuse a
     file with an operator code that they do not know, used or not.
     """
     _prune_tensors(model)
+    _prune_buffers(model)
     _prune_codes(model)
 
 
@@ -33,6 +34,15 @@ def _prune_tensors(model: Any) -> None:
     for signature in model.signatureDefs or []:
         for entry in [*(signature.inputs or []), *(signature.outputs or [])]:
             entry.tensorIndex = moved[entry.tensorIndex]
+
+
+def _prune_buffers(model: Any) -> None:
+    """Empty buffers keep their numbers."""
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used.update(entry.buffer for entry in model.metadata or [])
+    for number, buffer in enumerate(model.buffers):
+        if number not in used:
+            buffer.data = None
 
 
 def _mapped(indices: Any, moved: Mapping[int, int]) -> Any:
