@@ -22,7 +22,7 @@ from edgedl.exporter import Calibration, QuantizationOptions
 from edgedl_onnx import bias
 from edgedl_onnx.equalize import equalize
 from edgedl_onnx.graph import read
-from edgedl_onnx.layers import island, name_nodes
+from edgedl_onnx.layers import island, layer_name, name_nodes
 from edgedl_onnx.linear import linears
 from edgedl_onnx.observe import Observer, required
 from edgedl_onnx.prepare import prepared, quiet
@@ -61,7 +61,7 @@ def _quantize(
         }
         tool = QDQQuantizer(
             model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
-            island(model, options.keep_float), operators, extra,
+            [*island(model, options.keep_float), *_attention(model, options)], operators, extra,
         )  # fmt: skip
         tool.quantize_model()
         tool.model.topological_sort()
@@ -85,6 +85,23 @@ def _attends(model: onnx.ModelProto) -> bool:
     products in float, so that rounding the products' results would cost time and digits and save nothing.
     """
     return bool({node.op_type for node in model.graph.node} & {"Softmax", "LayerNormalization", "Attention"})
+
+
+def _attention(model: onnx.ModelProto, options: QuantizationOptions) -> list[str]:
+    """The products of a transformer whose factors are both computed, but for those that are to be wide.
+
+    Rounding query, key, value and the softmax costs more time than their integer products save.
+    """
+    if not _attends(model):
+        return []
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if constants.issuperset(filter(None, node.input)):
+            constants.update(node.output)
+    products = (
+        node for node in model.graph.node if node.op_type == "MatMul" and not constants.intersection(node.input)
+    )
+    return [node.name for node in products if layer_name(node) not in options.wide]
 
 
 def _tensors(model: onnx.ModelProto, operators: list[str]) -> list[str]:
