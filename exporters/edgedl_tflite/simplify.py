@@ -1,7 +1,7 @@
 """A converted graph rewritten into one that computes the same with fewer and cheaper operators.
 
 litert-torch writes attention and layer norm as torch decomposes them: packed weights whose product is cut apart, factors of their
-own, transposes behind transposes. What each rule saves: docs/decisions/0067-simpler-tflite-graphs.md.
+own, transposes behind transposes. What each rule saves: docs/decisions/0069-simpler-tflite-graphs.md.
 """
 
 from __future__ import annotations
