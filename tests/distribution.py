@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST = ("conformance", "e2e", "cli", "unit")
+LONGEST = ("conformance", "e2e", "cli", "packaging", "unit")
 """folders of tests, in the order of their longest piece: at the end, one process waits for the other's last piece"""
 APART = ("test_documentation.py", "test_zoo_slow.py")
 """files whose tests are long and share nothing"""

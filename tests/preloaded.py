@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,9 @@ def preloaded() -> Iterator[Path]:
             listener.listen()
             words = [sys.executable, "-P", __file__, str(listener.fileno())]
             clean = {key: value for key, value in os.environ.items() if not key.startswith("EDGEDL_")}
-            process = subprocess.Popen(words, pass_fds=[listener.fileno()], env=clean, stdin=subprocess.DEVNULL)
-        try:
+            process = subprocess.Popen(words, pass_fds=[listener.fileno()], env=clean, stdin=subprocess.PIPE)
+        with process:
             yield program
-        finally:
-            process.terminate()
-            process.wait()
 
 
 def answer(connection: socket.socket) -> None:
@@ -66,7 +64,8 @@ def answer(connection: socket.socket) -> None:
         for stream in streams:
             os.close(stream)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.send(str(code).encode())
+        with suppress(BrokenPipeError):  # of a caller that waits no longer
+            connection.send(str(code).encode())
 
 
 def called(call: dict[str, Any], streams: list[int]) -> None:
@@ -96,5 +95,5 @@ if __name__ == "__main__":
     from edgedl.cli import main
 
     with socket.socket(fileno=int(sys.argv[1])) as listener:
-        while True:
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:  # which is closed at the end
             answer(listener.accept()[0])
