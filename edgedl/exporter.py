@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -248,3 +249,9 @@ class Exporter(Protocol):
 
     def intermediates(self, path: Path, feeds: Feeds) -> Iterable[tuple[str, Array]]:
         """Run the file and give every intermediate tensor as real numbers, in the order of computation."""
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """The name, with `_1`, `_2`, ... behind it where it is taken."""
+    numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+    return next(free for free in numbered if free not in taken)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgedl.program import FlatOutputs
+
 KINDS: dict[type[nn.Module], str] = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
 _SETTINGS = (
     "mode",
@@ -30,26 +32,28 @@ _SETTINGS = (
 def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Module:
     """A copy of `module` with `counterpart(layer)` for every recurrent layer; `module` itself where it has none.
 
-    Each Recurrent among them gets the layer's name in `module` as its label, or if it is `module` that of its kind, as `gru`.
+    Each Recurrent among them is labelled with the layer's name in the user's module, or if it is that module with its kind.
     """
     if can_be_swapped(module):
-        return _labelled(counterpart(module), KINDS[type(module)].lower()).eval()
+        return _labelled(counterpart(module), "", module).eval()
     if not any(can_be_swapped(child) for child in module.modules()):
         return module
     result = copy.deepcopy(module)
     done: dict[nn.Module, nn.Module] = {}
+    wrapped = "module" if isinstance(result, FlatOutputs) else ""
     for path, parent in list(result.named_modules()):
         for name, child in list(parent._modules.items()):  # named_children leaves out a layer's second name
             if child is not None and can_be_swapped(child):
-                label = f"{path}.{name}".lstrip(".")
-                setattr(parent, name, done.get(child) or done.setdefault(child, _labelled(counterpart(child), label)))
+                label = f"{path}.{name}".lstrip(".").removeprefix(wrapped).lstrip(".")
+                fresh = done.get(child) or done.setdefault(child, _labelled(counterpart(child), label, child))
+                setattr(parent, name, fresh)
     return result.eval()
 
 
-def _labelled(layer: nn.Module, label: str) -> nn.Module:
-    if isinstance(layer, Recurrent):
-        layer.label = label
-    return layer
+def _labelled(fresh: nn.Module, label: str, layer: nn.Module) -> nn.Module:
+    if isinstance(fresh, Recurrent):
+        fresh.label = label or KINDS[type(layer)].lower()
+    return fresh
 
 
 def can_be_swapped(module: nn.Module) -> bool:
@@ -72,6 +76,10 @@ class Recurrent(nn.Module):
         for setting in _SETTINGS:
             setattr(self, setting, getattr(layer, setting))
         self.directions = 2 if layer.bidirectional else 1
+
+    def name_of(self, number: int) -> str:
+        """Of one of its layers, for people: `gru`, `gru.l1` and so on."""
+        return self.label if number == 0 else f"{self.label}.l{number}"
 
     def flatten_parameters(self) -> None:
         """As torch's layers have it: nothing to do."""

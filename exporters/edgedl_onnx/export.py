@@ -12,12 +12,12 @@ import torch
 from onnx_ir.passes.common import NameFixPass
 
 from edgedl.errors import Unsupported
-from edgedl.exporter import Program
+from edgedl.exporter import Program, unused_name
 from edgedl.silence import silent
 from edgedl.source_lines import user_line, user_line_of
 from edgedl.tracing import first_line, trace, why_untraceable
 from edgedl_onnx import integers
-from edgedl_onnx.recurrent import with_operators
+from edgedl_onnx.recurrent import NAME, with_operators
 
 OPSET = 20
 """Everything the exporter emits has kernels in every ONNX Runtime since 1.17 at this opset."""
@@ -30,6 +30,7 @@ def export(program: Program, path: Path) -> None:
         written = _translate(exported, program)
     if program.channels_last:
         _take_channels_last(written, program)
+    _name_recurrent(written)
     _strip(written)
     if program.quantized:
         integers.store(written)
@@ -108,6 +109,15 @@ def _name_axes(model: onnx.ModelProto, program: Program) -> None:
         for dim in value.type.tensor_type.shape.dim:
             if dim.HasField("dim_param"):
                 dim.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dim.dim_param)
+
+
+def _name_recurrent(model: onnx.ModelProto) -> None:
+    """Recurrent layers bear the user's names, with a number behind that of one that is called again."""
+    taken = {node.name for node in model.graph.node}
+    for node in model.graph.node:
+        for wanted in (entry.value for entry in node.metadata_props if entry.key == NAME):
+            node.name = unused_name(wanted, taken)
+            taken.add(node.name)
 
 
 def _strip(model: onnx.ModelProto) -> None:

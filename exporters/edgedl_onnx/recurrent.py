@@ -13,6 +13,8 @@ from torch import nn
 
 from edgedl import recurrent
 
+NAME = "edgedl.name"
+"""The key of a node's metadata that holds its name"""
 # torch's order of the gates -> ONNX's: LSTM i,f,g,o -> i,o,f,c; GRU r,z,n -> z,r,h
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
@@ -40,7 +42,7 @@ class OnnxRecurrent(recurrent.Recurrent):
         shapes = [(time, *final), final, final][: 3 if self.kind == "LSTM" else 2]
         every, *finals = torch.onnx.ops.symbolic_multi_out(
             self.kind, [x, *weights, None, *(state[rows] for state in states)],
-            self.attributes, dtypes=[x.dtype] * len(shapes), shapes=shapes, version=14,
+            self.attributes, dtypes=[x.dtype] * len(shapes), shapes=shapes, version=14, metadata_props={NAME: self.name_of(number)},
         )  # fmt: skip
         return [every.transpose(1, 2).reshape(time, batch, self.directions * hidden), *finals]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgedl.exporter import unused_name
 from edgedl.spec import Array
 from edgedl_tflite import flatbuffer
 
@@ -39,8 +39,7 @@ class GraphBuilder:
     def rename(self, index: int, name: str) -> None:
         """Give a tensor of this graph a name, with a number behind it where the model has one of that name already."""
         taken = {flatbuffer.text(tensor.name) for graph in self.model.subgraphs for tensor in graph.tensors}
-        numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
-        self.graph.tensors[index].name = next(free for free in numbered if free not in taken)
+        self.graph.tensors[index].name = unused_name(name, taken)
 
     def like(self, other: Any) -> int:
         """A tensor of the shape and dtype of a tensor, of this graph or another."""

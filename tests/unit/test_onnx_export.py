@@ -208,3 +208,26 @@ def test_a_second_lstm_keeps_its_own_length(path: Path) -> None:
         with torch.no_grad():
             (want,) = made.module(torch.from_numpy(floats(3, time, 4)))
         assert np.allclose(run(path, x=floats(3, time, 4))[0], want.numpy(), atol=1e-5)
+
+
+class Twice(nn.Module):
+    """A GRU of two layers that is called twice, and one below another module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.GRU(4, 4, 2)
+        self.below = nn.ModuleDict({"lstm": nn.LSTM(4, 3)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.below["lstm"](self.shared(self.shared(x)[0])[0])[0]  # type: ignore[no-any-return]
+
+
+def test_recurrent_layers_bear_the_names_that_the_user_gave(path: Path) -> None:
+    model = written(path, program(Twice(), {"x": floats(5, 1, 4)}))
+    names = [node.name for node in model.graph.node if node.op_type in ("GRU", "LSTM")]
+    assert names == ["shared", "shared.l1", "shared_1", "shared.l1_1", "below.lstm"]
+
+
+def test_a_layer_that_is_the_whole_module_bears_its_kind(path: Path) -> None:
+    model = written(path, program(nn.RNN(4, 3), {"x": floats(5, 1, 4)}))
+    assert [node.name for node in model.graph.node if node.op_type == "RNN"] == ["rnn"]

@@ -9,7 +9,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_models import load, reference, relative_l2, worst
 from torch import nn
 
+from edgedl import Task
 from edgedl.exporter import Program, QuantizationOptions
+from edgedl.program import program_of
 from edgedl.schemes import SCHEMES
 from edgedl.spec import Axis
 from edgedl_tflite import exporter
@@ -296,6 +298,13 @@ def test_the_name_is_that_of_the_layer_wherever_it_is(tmp_path, time):
     network = Nested()
     path = export(network, feeds(network, time), tmp_path, outputs=("y",))
     assert recurrent_products(path) == ["parts.first.layer.weight_hh_l0"]
+
+
+def test_the_name_is_that_in_the_user_s_module(tmp_path):
+    for module, name in ((whole("gru"), "layer"), (nn.GRU(INPUT, HIDDEN), "gru")):
+        program = program_of(Task("net", lambda: module, lambda: {"x": np.zeros((TIME, 1, INPUT), np.float32)}), module)  # noqa: B023
+        exporter.export(program, tmp_path / f"{name}.tflite")
+        assert recurrent_products(tmp_path / f"{name}.tflite") == [f"{name}.weight_hh_l0"]
 
 
 def test_a_layer_called_twice_has_two_names(tmp_path):
