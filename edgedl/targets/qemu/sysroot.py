@@ -155,7 +155,7 @@ def setup(guest: Guest, settings: Mapping[str, str], watch: Watch) -> None:
         _make(place, wheel_names, settings, watch)
     elif stale:
         _renew(place, stale, watch)
-    for folder in (place.folder, place.folder / "downloads"):
+    for folder in (place.folder, place.ready, place.folder / "downloads"):
         sweep(folder)
 
 
