@@ -40,8 +40,8 @@ LONG_PAGES = ("ci", "compare", "encoder-decoder", "energy", "engines", "prune")
     [pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.stem in LONG_PAGES)) for page in PAGES],
 )
 def test_every_block_runs(page: Path, tmp_path: Path, quick_program: Path) -> None:
-    """The README's with the installed command, the others' with the one that needs no imports at each call."""
-    programs = environment() if page.stem == "README" else environment(quick_program.parent)
+    """The README's and the long ones with the installed command, the others' with the one that spares the imports."""
+    programs = environment() if page.stem in ("README", *LONG_PAGES) else environment(quick_program.parent)
     assert run_blocks(page, tmp_path, ("sh",), programs) >= 1
 
 
