@@ -78,6 +78,7 @@ class Claim:
 
     judge: holds it against its float parent, once it is proven. allow_slower: what the judge finds is told and no failure.
     runs: on which the sums of an integer file are looked at; the inputs of the proof where there are none.
+    remedy: what to do about the staged file that is not proven, where that is known.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Claim:
     judge: Judge | None = None
     allow_slower: bool = False
     runs: Calibration | None = None
+    remedy: Callable[[Path], str] = lambda staged: ""
 
 
 def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
@@ -107,10 +109,10 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
     manifest_path(staged).write_text(manifest.to_json())
     if not evidence.passed:
-        culprit = _culprit(staged, claim, next(iter(inputs.values())))
+        culprit, advice = _culprit(staged, claim, next(iter(inputs.values()))), _advice(staged, claim)
         _set_aside(staged, target)
         raise GateFailed(
-            f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{_advice(claim)}"
+            f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{advice}"
         )
     golden_path(staged).write_bytes(vectors)
     if claim.judge:
@@ -234,7 +236,9 @@ def _culprit(staged: Path, claim: Claim, feeds: Feeds) -> str:
     return f"; {culprit}" if culprit else ""
 
 
-def _advice(claim: Claim) -> str:
+def _advice(staged: Path, claim: Claim) -> str:
+    if found := claim.remedy(staged):
+        return f"; {found}"
     return {
         "w8a8": "; try --scheme w8a8-dynamic, or w8 for the size alone",
         "w8a8-dynamic": "; try --scheme w8 or fp16",

@@ -78,6 +78,7 @@ class Program:
 
 
 AUTO = "auto"
+_BY_LAYER = ("keep_float", "wide", "narrow")
 CALIBRATORS = ("minmax", "entropy", "percentile", "mse")
 
 
@@ -113,6 +114,15 @@ class QuantizationOptions:
     def changed(self) -> tuple[str, ...]:
         """The names of the fields that differ from the defaults."""
         return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def layers(self) -> set[str]:
+        """The names of layers that stand in any of the fields."""
+        return {layer for name in _BY_LAYER for layer in getattr(self, name)} - {AUTO}
+
+    def among(self, layers: Collection[str]) -> QuantizationOptions:
+        """With these layers alone, where they are named."""
+        kept = {name: tuple(n for n in getattr(self, name) if n in layers or n == AUTO) for name in _BY_LAYER}
+        return replace(self, **kept)  # type: ignore[arg-type]
 
     def check(self, what: str, carried_out: Collection[str], layers: Callable[[], Iterable[Layer]]) -> None:
         """Unsupported for a field that is changed and not carried out by `what`, and where every layer is kept in float.

@@ -15,7 +15,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Judge, Reference, deliver, saturation_of
-from edgedl.errors import EdgedlError, InvalidInput, Unsupported
+from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
 from edgedl.exporter import AUTO, DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import output_folder, refuse_existing, sha256, staging
@@ -72,8 +72,10 @@ def quantize(
     if not allow_slower and (objection := registry.exporter(source.format).objection(source.path, wanted)):
         raise Unsupported(f"{objection} (or add --allow-slower)")
     judge = worth_on(source, target) if speed_check else None
+    from edgedl.tune.remedy import remedy  # it takes a Job of this module
+
     with job(source, wanted, path, task, calibration, samples, random_calibration) as opened:
-        return opened.deliver(options, judge, allow_slower)
+        return opened.deliver(options, judge, allow_slower, remedy)
 
 
 def target_of(source: Artifact, scheme: str, out: str | Path | None, max_drop: float | None) -> tuple[Scheme, Path]:
@@ -115,17 +117,25 @@ class Job:
         return self.write(replace(options, narrow=tuple(dict.fromkeys((*named, *mended)))), path)
 
     def deliver(
-        self, options: QuantizationOptions, judge: Judge | None = None, allow_slower: bool = False, **found: Any
-    ) -> Artifact:
-        """Written, proven and put in its place; `found` goes into the provenance."""
+        self, options: QuantizationOptions, judge: Judge | None = None, allow_slower: bool = False,
+        remedy: Remedy = lambda job, options, failed: "", **found: Any,
+    ) -> Artifact:  # fmt: skip
+        """Written, proven and put in its place; `found` goes into the provenance. remedy: for what is not proven."""
         with staging(self.path.parent) as stage:
             staged = stage / self.path.name
-            provenance = {**self.provenance, "options": asdict(self.write(options, staged)), **found}
-            claim = replace(self._claim(provenance), judge=judge, allow_slower=allow_slower)
+            carried_out = self.write(options, staged)
+            claim = replace(
+                self._claim({**self.provenance, "options": asdict(carried_out), **found}), judge=judge,
+                allow_slower=allow_slower, remedy=partial(remedy, self, carried_out),
+            )  # fmt: skip
             return deliver(staged, self.path.parent, claim)
 
     def _claim(self, provenance: Mapping[str, Any]) -> Claim:
         return Claim(_stem(self.source), self.exporter, self.scheme, self.reference, provenance, runs=self.runs)
+
+
+Remedy = Callable[[Job, QuantizationOptions, Path], str]
+"""What to do about a file that was written with these options and is not proven; see edgedl.tune.remedy."""
 
 
 @contextmanager
@@ -144,18 +154,32 @@ def job(
         yield Job(source, exporter, scheme, reference, runs, provenance, path)
 
 
-def _quantize_group(source: Artifact, path: Path, task: Task, scheme: Scheme, **given: Any) -> Artifact:
+def _quantize_group(
+    source: Artifact, path: Path, task: Task, scheme: Scheme, options: QuantizationOptions, **given: Any
+) -> Artifact:
     parts, members = Parts.of(task), source.members()
     provenance = {**_provenance(source), "parent_sha256": source.sha256}
     exporter = registry.exporter(source.format)
+    by_part = _by_part(options, exporter, members) if options.layers() else dict.fromkeys(members, options)
 
     def make(name: str, part: Task, folder: Path) -> Artifact:
         try:
-            return quantize(members[name], scheme.name, folder, task=part, **given)
+            return quantize(members[name], scheme.name, folder, task=part, options=by_part[name], **given)
         except Unsupported as error:
             raise Unsupported(f"the {name} of {source.path}: {error}") from error
 
     return deliver_group(path, parts, Claim(_stem(source), exporter, scheme, loop_reference(parts), provenance), make)
+
+
+def _by_part(
+    options: QuantizationOptions, exporter: Exporter, members: Mapping[str, Artifact]
+) -> dict[str, QuantizationOptions]:
+    """Each part with the layers that it has; UnknownName for a layer that none has."""
+    known = {name: {layer.name for layer in exporter.layers(member.path)} for name, member in members.items()}
+    everywhere = set().union(*known.values())
+    if missing := sorted(options.layers() - everywhere):
+        raise UnknownName("layer", missing[0], everywhere)
+    return {name: options.among(layers) for name, layers in known.items()}
 
 
 def _decoding_task(source: Artifact, task: Subject | None, calibration: str | None) -> Task:

@@ -87,10 +87,11 @@ def fit(task: Task, seed: int, progress: Progress, engine: Engine, checkpoint: C
     """Train the task's model by its `fit`. InvalidReference if that raises, GateFailed if the training diverges."""
     torch.manual_seed(seed)
     module, began = task.model(), time.monotonic()
+    odd = _not_finite(module)
     if isinstance(task.fit, Loop):
         return task.fit.run(module, seed, progress, engine, checkpoint)
     module = call_fit(task, module, seed, progress)
-    _check_finite(module)
+    _check_finite(module, odd)
     return Fitted(module, (), time.monotonic() - began, 0, "cpu")
 
 
@@ -117,10 +118,14 @@ def call_fit(task: Task, module: torch.nn.Module, seed: int, progress: Progress)
     return trained
 
 
-def _check_finite(module: torch.nn.Module) -> None:
-    for name, tensor in module.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise GateFailed(f"training diverged: the weights {name!r} are not finite; lower the learning rate")
+def _check_finite(module: torch.nn.Module, before: set[str]) -> None:
+    """before: what was not finite when the module was made, as a mask of minus infinities is."""
+    if odd := sorted(_not_finite(module) - before):
+        raise GateFailed(f"training diverged: the weights {odd[0]!r} are not finite; lower the learning rate")
+
+
+def _not_finite(module: torch.nn.Module) -> set[str]:
+    return {name for name, tensor in module.state_dict().items() if not torch.isfinite(tensor).all()}
 
 
 def _told(error: BaseException, checkpoint: Checkpoint) -> BaseException:

@@ -16,9 +16,6 @@ from edgedl.schemes import SCHEMES, Tolerance
 from edgedl.silence import silent
 from edgedl.task import Progress, Task
 
-AGREEMENT = 0.03
-"""The largest relative RMS difference between a file and the model that was trained: a step of rounding here and there."""
-
 
 def quantize_aware(
     task: Subject,
@@ -47,7 +44,7 @@ def quantize_aware(
     if not force:
         refuse_existing(*targets)
     reference = _trained(resolved, seed, progress)
-    agreed = replace(SCHEMES[scheme], tolerance=Tolerance(AGREEMENT, SCHEMES[scheme].tolerance.max_drop))
+    agreed = replace(SCHEMES[scheme], tolerance=_tolerance(reference, SCHEMES[scheme].tolerance))
     provenance = {**provenance, "calibration": "training", "qat": {"seed": seed}}
     artifacts = []
     for exporter, target in zip(exporters, targets, strict=True):
@@ -59,12 +56,20 @@ def quantize_aware(
     return artifacts
 
 
+def _tolerance(reference: Reference, scheme: Tolerance) -> Tolerance:
+    from edgedl.qat.agreement import agreement
+
+    assert reference.program
+    with silent():
+        return replace(scheme, relative_rms=agreement(reference.program, reference.batches, scheme))
+
+
 def _trained(task: Task, seed: int, progress: Progress) -> Reference:
     """The fine-tuned model as what files are held against; the score is still the float original's."""
     with silent():
         from edgedl.qat.train import fine_tune
     original, trained = torch_reference(task), fine_tune(task, seed, progress)
     return replace(
-        original, name=f"{original.name}, trained with the rounding of int8", predict=eager(trained.fake),
+        original, name=f"{original.name}, trained with the rounding of int8", predict=eager(trained.integers),
         scored=original.predict, program=trained.integers,
     )  # fmt: skip

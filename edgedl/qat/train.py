@@ -18,6 +18,7 @@ from edgedl.errors import InvalidInput, InvalidReference, Unsupported
 from edgedl.exporter import Program
 from edgedl.program import axes_of, program_of, tracing_lengths
 from edgedl.qat.annotate import ACTIVATION, WEIGHTED, Int8Quantizer
+from edgedl.qat.biases import round_biases
 from edgedl.silence import silent
 from edgedl.spec import Axis, DynamicAxes, plain, resize
 from edgedl.task import Progress, Task
@@ -76,6 +77,7 @@ def fine_tune(task: Task, seed: int, progress: Progress) -> Trained:
     fake = program_of(task, trained)
     with silent():
         rounded = Traced(convert_pt2e(copy.deepcopy(trained.graph_module), fold_quantize=False))
+        round_biases(rounded.graph_module)
     return Trained(fake, replace(program_of(task, rounded), quantized=True))
 
 

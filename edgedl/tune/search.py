@@ -184,7 +184,7 @@ def _islands(bench: Bench, trial: Trial, rank: Rank, known: dict[str, Sensitivit
     count = 2
     while not trial.passed:
         kept, ranked = _names(trial, how), rank(trial.options)
-        fresh = [name for name in _in_turn(ranked) if name not in kept][:count]
+        fresh = [name for name in most_sensitive(ranked) if name not in kept][:count]
         if not fresh:
             return trial
         known.update({item.layer.name: item for item in ranked if item.layer.name in fresh})
@@ -202,7 +202,7 @@ def _with_more(bench: Bench, trial: Trial, names: Sequence[str], how: str) -> Tr
     return bench.attempt(f"{len(kept) - 1} layers {_SAID[how]}", _with(trial, how, kept[:-1]))
 
 
-def _in_turn(ranked: Sequence[Sensitivity]) -> list[str]:
+def most_sensitive(ranked: Sequence[Sensitivity]) -> list[str]:
     """The most sensitive layers, each with the one that reads what it computes."""
     pairs = ((item.layer, item.following) for item in ranked)
     return list(dict.fromkeys(layer.name for pair in pairs for layer in pair if layer))

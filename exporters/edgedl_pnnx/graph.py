@@ -131,6 +131,18 @@ def _convolution(layer: Layer) -> Sizes:
         yield 1, False
 
 
+def _plain(dynamic: int) -> Callable[[Layer], Sizes]:
+    """A convolution that has no int8 form. dynamic: the key that says that its weights are an input."""
+
+    def sizes(layer: Layer) -> Sizes:
+        if not layer.number(dynamic):
+            yield layer.number(6), True
+            if layer.number(5):
+                yield layer.number(0), False
+
+    return sizes
+
+
 def _dense(layer: Layer) -> Sizes:
     yield layer.number(2), True
     if layer.number(1):
@@ -166,9 +178,15 @@ def _memory(layer: Layer) -> Sizes:
     yield int(np.prod([side for side in sides if side] or [0])), False
 
 
-def _norm(layer: Layer) -> Sizes:
-    if layer.number(2, 1):
-        yield from [(layer.number(0), False)] * 2
+def _norm(size: int, affine: int, buffers: int = 2) -> Callable[[Layer], Sizes]:
+    """size, affine: the keys of how many factors (and offsets) there are, and whether there are any."""
+    return lambda layer: iter([(layer.number(size), False)] * (buffers if layer.number(affine, 1) else 0))
+
+
+def _scale(layer: Layer) -> Sizes:
+    """Its factors may be an input, and their number is -233 then."""
+    if layer.number(0) >= 0:
+        yield from [(layer.number(0), False)] * (2 if layer.number(1) else 1)
 
 
 def _embedding(layer: Layer) -> Sizes:
@@ -189,7 +207,9 @@ def _attention(layer: Layer) -> Sizes:
 _LOADS: dict[str, Callable[[Layer], Sizes]] = {
     "Convolution": _convolution,
     "ConvolutionDepthWise": _convolution,
-    "Convolution1D": _convolution,
+    **{f"Convolution{kind}": _plain(19) for kind in ("1D", "3D", "DepthWise1D", "DepthWise3D")},
+    **{f"Deconvolution{kind}": _plain(28) for kind in ("", "1D", "3D", "DepthWise", "DepthWise1D", "DepthWise3D")},
+    "DeformableConv2D": _plain(19),
     "InnerProduct": _dense,
     "MultiHeadAttention": _attention,
     "LSTM": _recurrent(4, 4),
@@ -197,7 +217,12 @@ _LOADS: dict[str, Callable[[Layer], Sizes]] = {
     "RNN": _recurrent(1, 1),
     "Gemm": _gemm,
     "MemoryData": _memory,
-    "LayerNorm": _norm,
+    "LayerNorm": _norm(0, 2),
+    "GroupNorm": _norm(1, 3),
+    "InstanceNorm": _norm(0, 2),
+    "RMSNorm": _norm(0, 2, buffers=1),
+    "Scale": _scale,
+    "Bias": lambda layer: iter([(layer.number(0), False)]),
     "Embed": _embedding,
     "PReLU": lambda layer: iter([(layer.number(0), False)]),
     "BatchNorm": lambda layer: iter([(layer.number(0), False)] * 4),
@@ -205,6 +230,8 @@ _LOADS: dict[str, Callable[[Layer], Sizes]] = {
 _BARE = frozenset({
     "Input", "Split", "ReLU", "Clip", "BinaryOp", "UnaryOp", "Reshape", "Permute", "Reduction", "Pooling", "Pooling1D", "Concat", "Slice",
     "Crop", "Padding", "Softmax", "Sigmoid", "TanH", "Swish", "HardSwish", "HardSigmoid", "GELU", "ELU", "Squeeze",
-    "ExpandDims", "Flatten", "MatMul", "SDPA", "Interp", "Noop", "Dropout",
+    "ExpandDims", "Flatten", "MatMul", "SDPA", "Interp", "Noop", "Dropout", "PixelShuffle", "ShuffleChannel", "Pooling3D", "Log", "Exp",
+    "Power", "AbsVal", "Mish", "Softplus", "SELU", "CELU", "Erf", "GLU", "Tile", "Reorg", "GridSample", "Fold", "Unfold", "CopyTo",
+    "CumulativeSum", "Diag", "Einsum", "LRN", "MVN", "Threshold",
 })  # fmt: skip
-"""Layers without weights, of the networks that were converted here"""
+"""Layers without weights; another one is read as one, and named where the weights then do not come out even"""

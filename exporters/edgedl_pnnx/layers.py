@@ -16,10 +16,12 @@ from edgedl_pnnx import graph
 from edgedl_pnnx.bundle import Bundle
 from edgedl_pnnx.values import values
 
+_DIMENSIONS = ("", "1D", "3D", "DepthWise", "DepthWise1D", "DepthWise3D")
+_DECONVOLUTIONS = tuple(f"Deconvolution{kind}" for kind in _DIMENSIONS)
 _WITH_MACS = (
-    "Convolution", "ConvolutionDepthWise", "Convolution1D", "InnerProduct", "Gemm", "LSTM", "GRU", "RNN",
+    *(f"Convolution{kind}" for kind in _DIMENSIONS), *_DECONVOLUTIONS, "InnerProduct", "Gemm", "LSTM", "GRU", "RNN",
 )  # fmt: skip
-_UNKNOWN_COST = ("MatMul", "SDPA", "MultiHeadAttention", "Deconvolution", "DeconvolutionDepthWise")
+_UNKNOWN_COST = ("MatMul", "SDPA", "MultiHeadAttention", "DeformableConv2D", "Einsum")
 
 
 def layers(source: Path) -> tuple[Named, ...]:
@@ -79,7 +81,7 @@ def _sizes(bundle: Bundle, read: tuple[graph.Layer, ...]) -> Mapping[str, int]:
         port.spec.name: np.zeros([d if isinstance(d, int) else 1 for d in port.spec.shape], port.spec.dtype)
         for port in bundle.inputs
     }
-    wanted = {layer.outputs[0] for layer in read if layer.kind in _WITH_MACS}
+    wanted = {_counted(layer) for layer in read if layer.kind in _WITH_MACS}
     try:
         return {blob: array.size for blob, array in values(bundle, feeds, wanted)}
     except EngineFailed:
@@ -88,12 +90,26 @@ def _sizes(bundle: Bundle, read: tuple[graph.Layer, ...]) -> Mapping[str, int]:
 
 def _macs(layer: graph.Layer, sizes: Mapping[str, int]) -> int | None:
     """Elements of the output times the products of each; of a recurrent layer, its weights at each step."""
-    if layer.outputs[0] not in sizes:
+    if _counted(layer) not in sizes or not layer.weights:
         return None
-    size = sizes[layer.outputs[0]]
+    size = sizes[_counted(layer)]
     if layer.kind in ("LSTM", "GRU", "RNN"):
         directions = 2 if layer.number(2) == 2 else 1
         return size // (layer.number(0) * directions) * sum(layer.weights[n].values.size for n in (0, 2))
     if layer.kind == "Gemm":
         return size * layer.number(9)
+    if layer.kind in _DECONVOLUTIONS:
+        return size * _kernel(layer) * layer.number(0) // layer.number(7, 1)
     return size * layer.weights[0].values.size // layer.number(0)
+
+
+def _counted(layer: graph.Layer) -> str:
+    """The blob of which each element takes part in equally many products."""
+    return layer.inputs[0] if layer.kind in _DECONVOLUTIONS else layer.outputs[0]
+
+
+def _kernel(layer: graph.Layer) -> int:
+    """Elements of the kernel of one channel: width, height and depth, as far as it has them."""
+    width = layer.number(1)
+    axes = 1 if layer.kind.endswith("1D") else 3 if layer.kind.endswith("3D") else 2
+    return width * (layer.number(11, width) if axes > 1 else 1) * (layer.number(21, width) if axes > 2 else 1)

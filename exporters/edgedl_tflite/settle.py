@@ -10,16 +10,18 @@ import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgedl.exporter import Program
+from edgedl.schemes import SCHEMES
 from edgedl.spec import Array, Axis, resize
+from edgedl.verify.parity import relative_rms
 from edgedl_tflite import flatbuffer
 from edgedl_tflite.convert import channels_last_inputs
 from edgedl_tflite.family import axes_by_name, tracing_pairs, unsupported
 from edgedl_tflite.quiet import quiet
 
-_TOLERANCE, _ROUNDED = 1e-3, 2e-2
-"""Relative and absolute; several steps of 1/255 where the program rounds to integers.
-
-This catches a wrong graph; the gate of the command line is the one for accuracy."""
+_TOLERANCE = 1e-3
+"""Relative and absolute. This catches a wrong graph; the gate of the command line is the one for accuracy."""
+_ROUNDED = SCHEMES["w8a8"].tolerance.relative_rms
+"""Relative RMS error, where the program rounds to integers: what one kernel rounds otherwise grows from layer to layer."""
 
 
 def settle(program: Program, model: Any) -> Any:
@@ -60,8 +62,9 @@ def _try(program: Program, content: bytes, lengths: Mapping[str, int]) -> tuple[
         outputs, shapes = _run(content, _as_written(program, inputs))
     except (RuntimeError, ValueError) as error:
         return f"LiteRT says: {_first_line(error)}", []
-    tolerance = _ROUNDED if program.quantized else _TOLERANCE
-    problems = (_disagreement(*each, tolerance) for each in zip(program.outputs, outputs, expected, strict=True))
+    problems = (
+        _disagreement(*each, program.quantized) for each in zip(program.outputs, outputs, expected, strict=True)
+    )
     return next((problem for problem in problems if problem), None), shapes
 
 
@@ -92,13 +95,16 @@ def _run(content: bytes, arrays: list[Array]) -> tuple[list[Array], list[tuple[i
     return outputs, [shapes[index] for index in sorted(shapes)]
 
 
-def _disagreement(name: str, output: Array, expected: Array, tolerance: float) -> str | None:
+def _disagreement(name: str, output: Array, expected: Array, rounded: bool) -> str | None:
     if output.shape != expected.shape:
         return f"output {name!r} has shape {output.shape}, not {expected.shape}"
-    close = np.allclose(
-        output, expected, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(expected).max(initial=0)))
-    )
+    close = relative_rms(output, expected) <= _ROUNDED if rounded else _is_close(output, expected)
     return None if close else f"output {name!r} differs from the model's"
+
+
+def _is_close(output: Array, expected: Array) -> bool:
+    largest = max(1.0, float(np.abs(expected).max(initial=0)))
+    return np.allclose(output, expected, rtol=_TOLERANCE, atol=_TOLERANCE * largest)
 
 
 def _write_shapes(model: Any, shapes: list[tuple[int, ...]]) -> None:

@@ -30,6 +30,7 @@ from edgedl.errors import (
     UnknownName,
     Unsupported,
 )
+from edgedl.exporter import QuantizationOptions
 from edgedl.grouping import deliver_group, loop_reference
 from edgedl.measure import InputChoice, Plan, measure, subjects_of
 from edgedl.parts import Parts
@@ -286,3 +287,19 @@ def test_tflite_gives_the_same_sequences(group: Artifact, tmp_path: Path) -> Non
     with edgedl.load_group(made.path) as lite, edgedl.load_group(group.path) as onnx:
         for beam in (1, 3):
             assert lite.decode({"source": reverser.ROWS}, beam) == onnx.decode({"source": reverser.ROWS}, beam)
+
+
+def test_a_layer_of_one_part_can_stay_in_float(group: Artifact, tmp_path: Path) -> None:
+    known = {
+        name: {layer.name for layer in registry.exporter("onnx").layers(m.path)} for name, m in group.members().items()
+    }
+    (kept, *_) = sorted(known["decoder"] - known["encoder"])
+    whole, partly = (
+        edgedl.quantize(group, "w8", tmp_path / str(len(names)), options=QuantizationOptions(keep_float=names))
+        for names in ((), (kept,))
+    )
+    sizes = [{name: member.size for name, member in made.members().items()} for made in (whole, partly)]
+    assert sizes[0]["encoder"] == sizes[1]["encoder"]
+    assert sizes[0]["decoder"] < sizes[1]["decoder"]
+    with pytest.raises(UnknownName, match="unknown layer 'no_such_layer'"):
+        edgedl.quantize(group, "w8", tmp_path / "x", options=QuantizationOptions(keep_float=("no_such_layer",)))

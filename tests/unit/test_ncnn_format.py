@@ -53,14 +53,35 @@ class TestGraph:
         assert narrow.to_bytes() == b"\x38\x4b\x0d\x00" + b"\x01\xfe\x03\x04\x05" + bytes(3)
 
     def test_weights_that_are_not_known_are_named(self) -> None:
-        text = TEXT.replace("LSTM ", "GroupNorm ")
-        with pytest.raises(Unsupported, match="net has layers whose weights edgedl does not read: GroupNorm"):
+        text = TEXT.replace("LSTM ", "Normalize ")
+        with pytest.raises(Unsupported, match="net has layers whose weights edgedl does not read: Normalize"):
             graph.read(text, binary(), "net")
 
     def test_an_attention_without_a_width_is_no_crash(self) -> None:
         text = "7767517\n1 1\nMultiHeadAttention a 1 1 x y 0=0 2=16\n"
         with pytest.raises(InvalidArtifact, match="net is not a whole ncnn model"):
             graph.read(text, bytes(64), "net")
+
+    @pytest.mark.parametrize(
+        ("line", "sizes"),
+        [
+            ("Deconvolution d 1 1 in0 1 0=2 1=2 3=2 5=1 6=8 19=1", [(8, True), (2, False)]),
+            ("Deconvolution d 2 1 in0 in0 1 0=2 1=2 5=1 6=8 28=1", []),
+            ("DeconvolutionDepthWise1D d 1 1 in0 1 0=2 1=4 6=8 7=2", [(8, True)]),
+            ("Convolution3D c 1 1 in0 1 0=2 1=3 5=1 6=54", [(54, True), (2, False)]),
+            ("GroupNorm n 1 1 in0 1 0=2 1=4 2=1e-5 3=1", [(4, False), (4, False)]),
+            ("GroupNorm n 1 1 in0 1 0=2 1=4 3=0", []),
+            ("InstanceNorm n 1 1 in0 1 0=4 1=1e-5 2=1", [(4, False), (4, False)]),
+            ("RMSNorm n 1 1 in0 1 0=4 1=1e-5 2=1", [(4, False)]),
+            ("Scale s 1 1 in0 1 0=3 1=1", [(3, False), (3, False)]),
+            ("Scale s 2 1 in0 in0 1 0=-233", []),
+        ],
+    )
+    def test_what_each_kind_of_layer_loads(self, line: str, sizes: list[tuple[int, bool]]) -> None:
+        weights = [graph.Weights(np.ones(size, np.float32), tagged) for size, tagged in sizes]
+        text = f"7767517\n2 2\nInput in0 0 1 in0\n{line}\n"
+        layers = graph.read(text, b"".join(w.to_bytes() for w in weights), "net")
+        assert [(w.values.size, w.tagged) for w in layers[1].weights] == sizes
 
     @settings(max_examples=150, deadline=None)
     @given(st.data())
@@ -204,6 +225,23 @@ class TestExporter:
         found = dict(registry.exporter("ncnn").intermediates(made.path, feeds))
         np.testing.assert_allclose(found["out0"].ravel(), made_by_torch(feeds["x"]), rtol=1e-4, atol=1e-6)
         assert any(array.shape == (8, 8, 8) for array in found.values())
+
+    def test_a_decoder_with_deconvolutions_and_group_norms(self, tmp_path: Path) -> None:
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU(), nn.ConvTranspose2d(8, 4, 4, 2, 1), nn.ReLU(),
+            nn.ConvTranspose2d(4, 4, 2, 2, groups=4),
+        ).eval()  # fmt: skip
+        rows = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
+        net = Task("net", lambda: module, lambda: {"x": rows[:1]}, {"x": {0: "batch"}}, (), lambda: [{"x": rows}])
+        (made,) = edgedl.export(net, ("ncnn",), tmp_path)
+        told = registry.exporter("ncnn").describe(made.path)
+        assert told.parameters == sum(p.numel() for p in module.parameters())
+        assert told.macs == 4 * 4 * 3 * 8 * 9 + 4 * 4 * 8 * 4 * 16 + 8 * 8 * 4 * 4
+        with pytest.raises(Unsupported, match="quantize its TFLite file with --scheme w8a8 "):
+            edgedl.quantize(made, "w8a8", task=net)
+        narrow = edgedl.quantize(made, "w8a8", task=net, allow_slower=True)
+        assert narrow.manifest and narrow.manifest.evidence["passed"]
 
     def test_what_pnnx_lacks_is_named_and_nothing_is_left(self, tmp_path: Path) -> None:
         class Sums(nn.Module):

@@ -142,6 +142,19 @@ def test_a_function_that_is_no_fit(fit: object, said: str, tmp_path: Path) -> No
         edgedl.train(task(fit), tmp_path)
 
 
+class Causal(nn.Linear):
+    """A linear layer with a causal mask beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 2)
+        self.register_buffer("mask", torch.triu(torch.full((3, 3), float("-inf")), 1))
+
+
+def test_a_mask_of_infinities_has_not_diverged(tmp_path: Path) -> None:
+    path, _ = edgedl.train(replace(task(constant), model=Causal), tmp_path)
+    assert path.is_file()
+
+
 def test_a_function_that_raises_or_diverges(tmp_path: Path) -> None:
     def broken(module: nn.Module, seed: int, progress: Progress) -> nn.Module:
         raise ValueError("no such file: train.csv")
