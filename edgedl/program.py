@@ -18,7 +18,11 @@ from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resi
 from edgedl.task import Predict, Task
 
 
-class FlatOutputs(torch.nn.Module):
+class Wrapper(torch.nn.Module):
+    """A module of edgedl's around one of the user's: what it calls that is no part of the user's names."""
+
+
+class FlatOutputs(Wrapper):
     """The user's module with its outputs flattened to a tuple of tensors; `names` says which is which."""
 
     def __init__(self, module: torch.nn.Module) -> None:

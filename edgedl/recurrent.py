@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgedl.program import FlatOutputs
+from edgedl.program import Wrapper
 
 KINDS: dict[type[nn.Module], str] = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
 _SETTINGS = (
@@ -35,25 +35,32 @@ def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Mo
     Each Recurrent among them is labelled with the layer's name in the user's module, or if it is that module with its kind.
     """
     if can_be_swapped(module):
-        return _labelled(counterpart(module), "", module).eval()
+        return _labelled(counterpart(module), KINDS[type(module)].lower()).eval()
     if not any(can_be_swapped(child) for child in module.modules()):
         return module
     result = copy.deepcopy(module)
     done: dict[nn.Module, nn.Module] = {}
-    wrapped = "module" if isinstance(result, FlatOutputs) else ""
     for path, parent in list(result.named_modules()):
         for name, child in list(parent._modules.items()):  # named_children leaves out a layer's second name
             if child is not None and can_be_swapped(child):
-                label = f"{path}.{name}".lstrip(".").removeprefix(wrapped).lstrip(".")
-                fresh = done.get(child) or done.setdefault(child, _labelled(counterpart(child), label, child))
-                setattr(parent, name, fresh)
+                label = _users_name(result, f"{path}.{name}".lstrip(".")) or KINDS[type(child)].lower()
+                setattr(parent, name, done.get(child) or done.setdefault(child, _labelled(counterpart(child), label)))
     return result.eval()
 
 
-def _labelled(fresh: nn.Module, label: str, layer: nn.Module) -> nn.Module:
-    if isinstance(fresh, Recurrent):
-        fresh.label = label or KINDS[type(layer)].lower()
-    return fresh
+def _users_name(module: nn.Module, path: str) -> str:
+    """The path without what wrappers of edgedl's add to it."""
+    words: list[str] = []
+    for word in path.split("."):
+        words += [] if isinstance(module, Wrapper) else [word]
+        module = module.get_submodule(word)
+    return ".".join(words)
+
+
+def _labelled(layer: nn.Module, label: str) -> nn.Module:
+    if isinstance(layer, Recurrent):
+        layer.label = label
+    return layer
 
 
 def can_be_swapped(module: nn.Module) -> bool:

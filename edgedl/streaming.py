@@ -16,6 +16,7 @@ from torch import nn
 
 from edgedl.errors import InvalidInput
 from edgedl.exporter import Program
+from edgedl.program import Wrapper
 from edgedl.runtime import Session, Stream
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, State, resize
 from edgedl.task import Predict
@@ -156,7 +157,7 @@ def _shapes_at(whole: Program, length: int) -> list[tuple[int, ...]]:
         return [tuple(t.shape) for t in whole.module(*(torch.from_numpy(feeds[name]) for name in whole.inputs))]
 
 
-class _Carried(nn.Module):
+class _Carried(Wrapper):
     """A recurrent layer that starts from the state put into it and keeps the one that it ends with."""
 
     def __init__(self, layer: nn.Module, name: str) -> None:
@@ -178,7 +179,7 @@ class _Carried(nn.Module):
         return output, end
 
 
-class _StepModule(nn.Module):
+class _StepModule(Wrapper):
     """forward(*inputs, *states) -> (*outputs, *next states)."""
 
     def __init__(self, module: nn.Module, inputs: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import edgedl
-from edgedl import Task
+from edgedl import Task, registry
 from edgedl.errors import GateFailed, InvalidInput, InvalidTensor
 from edgedl.program import program_of
 from edgedl.streaming import step_program
@@ -51,6 +51,14 @@ def test_a_thousand_steps_equal_the_whole_sequence(kind: type[nn.Module], tmp_pa
     assert evidence["drift"][0][0] == 1
     assert evidence["drift"][-1][0] == 1000
     assert len(artifact.manifest.states) == (2 if kind is nn.LSTM else 1)
+
+
+def test_the_layer_of_a_step_bears_the_user_s_name(tmp_path: Path) -> None:
+    original = task(lambda: Tagger(nn.GRU))
+    registry.exporter("onnx").export(
+        step_program(program_of(original, original.model())).program, tmp_path / "net.onnx"
+    )
+    assert "layer" in [found.name for found in registry.exporter("onnx").layers(tmp_path / "net.onnx")]
 
 
 def test_a_stream_carries_the_state_and_begins_anew(tmp_path: Path) -> None:
