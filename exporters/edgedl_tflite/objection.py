@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from edgedl.schemes import Scheme
 from edgedl_tflite import flatbuffer
+from edgedl_tflite.attention import convolutions
 from edgedl_tflite.check import read_checked
-from edgedl_tflite.describe import operator_macs, operators, weight_tensors
+from edgedl_tflite.describe import operators, weight_tensors
 from edgedl_tflite.layers import QUANTIZABLE
 
 _INTEGER = ("int8", "uint8", "int4", "int16", "float16")
@@ -26,13 +26,6 @@ def objection(source: Path, scheme: Scheme) -> str | None:
         )
     if scheme.name == "w8a16":
         return "LiteRT's CPU kernels for 16-bit activations are over 20 times slower than float: use --scheme w8a8"
-    if scheme.name == "w4" and _convolutions(model) > 0.5:
+    if scheme.name == "w4" and convolutions(model) > 0.5:
         return "its work is mostly convolutions, and 4-bit weights are for linear layers alone: use --scheme w8a8"
     return None
-
-
-def _convolutions(model: Any) -> float:
-    """Their share of the multiply-accumulates of the main graph."""
-    graph = model.subgraphs[0]
-    costs = [(flatbuffer.operator_name(model, o), operator_macs(model, graph, o) or 0) for o in graph.operators or []]
-    return sum(cost for name, cost in costs if "CONV" in name) / max(sum(cost for _, cost in costs), 1)

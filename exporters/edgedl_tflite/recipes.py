@@ -11,6 +11,7 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
 from edgedl.exporter import QuantizationOptions
+from edgedl_tflite.attention import attends
 from edgedl_tflite.layers import island, scope
 from edgedl_tflite.loops import PREFIX, products_in_loops
 
@@ -21,7 +22,8 @@ _IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
 def recipe_of(scheme: str, options: QuantizationOptions, model: Any) -> RecipeManager:
     """The recipe of a scheme of RECIPES for a float ModelT, with what stays float in it."""
     recipe = RecipeManager()
-    RECIPES[scheme](recipe, _granularity(options))
+    in_part = scheme == "w8a8" and attends(model)
+    (_layers_alone if in_part else RECIPES[scheme])(recipe, _granularity(options))
     if scheme in _STATIC:
         _dynamic_in_loops(recipe, model, _granularity(options))
     for place in island(model, options.wide):
@@ -71,6 +73,16 @@ def _static(recipe: RecipeManager, weights: qtyping.QuantGranularity, bits: int 
     recipe.add_weight_only_config(".*", qtyping.TFLOperationName.EMBEDDING_LOOKUP, num_bits=8, granularity=weights)
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         recipe.add_quantization_config(regex=".*", operation_name=border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _layers_alone(recipe: RecipeManager, weights: qtyping.QuantGranularity) -> None:
+    """The layers with weights in integers, of a transformer. XNNPACK has no integer kernels for its softmax, normalisation and GELU;
+    rounding these and the sums costs most of the speed, and digits.
+    """
+    operators = qtyping.TFLOperationName
+    for kind in (operators.FULLY_CONNECTED, operators.CONV_2D, operators.DEPTHWISE_CONV_2D):
+        recipe.add_static_config(".*", kind, activation_num_bits=8, weight_num_bits=8, weight_granularity=weights)
+    recipe.add_weight_only_config(".*", operators.EMBEDDING_LOOKUP, num_bits=8, granularity=weights)
 
 
 def _dynamic_in_loops(recipe: RecipeManager, model: Any, weights: qtyping.QuantGranularity) -> None:
