@@ -6,7 +6,8 @@ device is drawn towards its scaled profile, which is what keeps a fit to fifteen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,10 +64,13 @@ def fit(group: Group, rows: Rows, shared: Figures) -> Figures:
     return coefficients
 
 
-def left_out(group: Group, part: Callable[[str], str]) -> dict[str, Figures]:
-    """device -> measured / predicted of every network, each predicted without the networks of its part."""
-    names = sorted({name for rows in group.rows.values() for name in rows})
-    ratios: dict[str, list[float]] = {device: [] for device in group.rows}
+def left_out(group: Group, part: Callable[[str], str], only: Container[str] | None = None) -> dict[str, Figures]:
+    """device -> measured / predicted of every network (of `only`), each predicted without the networks of its part.
+
+    A device without any of them is left out.
+    """
+    names = sorted({name for rows in group.rows.values() for name in rows if only is None or name in only})
+    ratios: dict[str, list[float]] = defaultdict(list)
     for one in sorted({part(name) for name in names}):
         away = {name for name in names if part(name) == one}
         shared = profile(group, away)

@@ -1,8 +1,7 @@
 """The networks of published measurements as workloads: their layers, counted on torch's meta device without weights.
 
 Needs `pip install --no-deps timm torchvision==0.28.0`. Architectures: TFLite's hosted models (MobileNet v1 of
-arXiv:1704.04861, v2 and v3 of torchvision and timm, EfficientNet-Lite of timm), ncnn's benchmark (torchvision, timm) and
-MLPerf Tiny's four (arXiv:2106.07597).
+arXiv:1704.04861, v2 and v3 of torchvision and timm, EfficientNet-Lite of timm) and MLPerf Tiny's four (arXiv:2106.07597).
 """
 
 from __future__ import annotations
@@ -37,7 +36,8 @@ def workload(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Workload:
 def _layers(module: nn.Module, given: torch.Tensor, out: Any) -> list[Operation]:
     name = type(module).__name__
     if isinstance(module, nn.Conv2d):
-        kind = convolution_kind(module.kernel_size, module.stride, module.groups > 1, math.prod(out.shape[2:]))
+        sizes = module.groups, module.in_channels, math.prod(out.shape[2:])
+        kind = convolution_kind(module.kernel_size, module.stride, *sizes)
         macs = out.numel() * math.prod(module.weight.shape[1:])
         return [Operation(kind, name, macs, given.numel() + out.numel())]
     if isinstance(module, nn.Linear):
@@ -126,24 +126,6 @@ def hosted() -> dict[str, Workload]:
         made = functools.partial(timm.create_model, f"efficientnet_lite{number}")
         found[f"efficientnet-lite{number}"] = workload(made, (3, size, size))
     return found
-
-
-def ncnn() -> dict[str, Workload]:
-    """Those of ncnn's benchmark whose architecture a library has, by ncnn's names."""
-    timm, models = _libraries()
-    sizes = {"squeezenet": 227, "alexnet": 227}
-    torchvision = {
-        "squeezenet": models.squeezenet1_1, "googlenet": functools.partial(_googlenet, models), "resnet18": models.resnet18,
-        "resnet50": models.resnet50, "vgg16": models.vgg16, "alexnet": models.alexnet, "mobilenet_v2": models.mobilenet_v2,
-        "shufflenet_v2": models.shufflenet_v2_x1_0, "mnasnet": models.mnasnet1_0,
-    }  # fmt: skip
-    others = {
-        "mobilenet_v3": "mobilenetv3_large_100", "efficientnet_b0": "efficientnet_b0", "regnety_400m": "regnety_004",
-        "efficientnetv2_b0": "tf_efficientnetv2_b0",
-    }  # fmt: skip
-    made = {**torchvision, **{name: functools.partial(timm.create_model, other) for name, other in others.items()}}
-    made["mobilenet"] = functools.partial(MobileNetV1, 1.0, 1000)
-    return {name: workload(make, (3, *2 * (sizes.get(name, 224),))) for name, make in made.items()}
 
 
 def _googlenet(models: Any) -> nn.Module:

@@ -1,26 +1,29 @@
 """Fits and validates the models of predicted devices on published measurements, and writes edgedl/predict/devices.json.
 
-    EDGEDL_DATA=... python benchmarks/predicted_devices.py [--write]
+    EDGEDL_DATA=... python benchmarks/predicted_devices.py ncnn/benchmark [--write]
 
-Reads $EDGEDL_DATA/devices/{mlperf_inference,mlperf_tiny,ncnn}.csv. Prints, for each device, engine and precision, the median
-relative error on a network left out and on a family left out, that of the energy, and what one board differed by between
-two rounds of the same benchmark. A model that misses an unseen family by more than 25 % (median) is not written.
+Reads $EDGEDL_DATA/devices/{mlperf_inference,mlperf_tiny,ncnn}.csv and ncnn's networks (benchmarks/ncnn_networks.py tells where
+from). Prints, for each device, engine and precision, the median relative error on a network left out whose family stays and on
+a family left out, that of the energy, and what one board differed by between two rounds of the same benchmark. A model that
+misses an unseen family by more than 25 % (median) is not written.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import device_fit
 import device_networks
+import ncnn_networks
 import numpy as np
 from device_fit import Group, Rows
 
@@ -29,7 +32,7 @@ from edgedl.predict.models import DeviceModel, Power
 WORST, FEWEST = 0.25, 4
 OUTPUT = Path(__file__).parent.parent / "edgedl" / "predict" / "devices.json"
 CPU = (
-    "convolution", "convolution_3x3", "pointwise", "depthwise", "dense", "elements", "nonlinear", "layers",
+    "convolution", "convolution_3x3", "pointwise", "depthwise", "grouped", "dense", "elements", "elements_3x3", "nonlinear", "layers",
 )  # fmt: skip
 
 
@@ -236,8 +239,10 @@ def micro(networks: Mapping[str, object]) -> Iterator[Measured]:
 def family(name: str) -> str:
     """Networks of one design: an unseen family leaves all of them out."""
     same = {
-        "mobilenet": "v1", "vww": "v1", "mobilenet_v2": "v2", "mnasnet": "v2", "mobilenet_v3": "v3", "efficientnet_b0": "v3",
+        "mobilenet": "v1", "mobilenet_yolo": "v1", "vww": "v1", "mobilenet_v2": "v2", "mobilenetv2_yolov3": "v2", "mnasnet": "v2",
+        "proxylessnasnet": "v2", "mobilenet_v3": "v3", "efficientnet_b0": "v3", "efficientnetv2_b0": "v3",
         "resnet18": "resnet", "resnet50": "resnet",
+        **dict.fromkeys(("shufflenet_v2", "nanodet_m", "yolo-fastestv2", "FastestDet"), "shufflenet_v2"),
     }  # fmt: skip
     known = ("mobilenet-v1", "mobilenet-v2", "mobilenet-v3", "efficientnet-lite", "inception")
     if name.startswith("mnasnet-"):
@@ -258,12 +263,12 @@ def power(measured: Measured) -> tuple[Power | None, float]:
 
 def models(group: Group, measured: list[Measured]) -> Iterator[DeviceModel]:
     """The fit of each, printed with its errors."""
-    within = device_fit.left_out(group, lambda name: name)
+    within = device_fit.left_out(group, lambda name: name, siblings(group))
     unseen = device_fit.left_out(group, family)
     shared = device_fit.profile(group, set())
     for number, one in enumerate(measured):
         key = str(number)
-        errors = device_fit.off(within[key]), device_fit.off(unseen[key])
+        errors = device_fit.off(within[key]) if key in within else None, device_fit.off(unseen[key])
         watts, energy_error = power(one)
         if one.device.name:
             _print(one, errors, energy_error)
@@ -272,8 +277,15 @@ def models(group: Group, measured: list[Measured]) -> Iterator[DeviceModel]:
             yield _model(group, one, coefficients, errors, unseen[key], watts)
 
 
+def siblings(group: Group) -> set[str]:
+    """Networks that are not the only one of their family."""
+    names = {name for rows in group.rows.values() for name in rows}
+    count = Counter(map(family, names))
+    return {name for name in names if count[family(name)] > 1}
+
+
 def _model(
-    group: Group, one: Measured, coefficients: device_fit.Figures, errors: tuple[float, float],
+    group: Group, one: Measured, coefficients: device_fit.Figures, errors: tuple[float | None, float],
     ratios: device_fit.Figures, watts: Power | None,
 ) -> DeviceModel:  # fmt: skip
     works = [group.networks[name] for name in one.rows]
@@ -284,15 +296,16 @@ def _model(
         {name: float(f"{c * 1e-9:.6g}") for name, c in zip(group.features, coefficients, strict=True) if c > 0},
         {kind: share for kind, share in shares.items() if share > 0},
         (float(min(w.macs for w in works)), float(max(w.macs for w in works))),
-        round(errors[0], 4), round(errors[1], 4), factors, watts,
+        None if errors[0] is None else round(errors[0], 4), round(errors[1], 4), factors, watts,
     )  # fmt: skip
 
 
-def _print(one: Measured, errors: tuple[float, float], energy: float) -> None:
+def _print(one: Measured, errors: tuple[float | None, float], energy: float) -> None:
     joules = "" if np.isnan(energy) else f", energy {energy:.1%}"
     threads = "" if one.threads is None else f" x{one.threads}"
+    within = "no family of two" if errors[0] is None else f"within a family {errors[0]:.1%}"
     print(
-        f"{one.device.name:20} {one.engine:14} {one.precision}{threads:3} {len(one.rows):3} networks: within {errors[0]:.1%}, "
+        f"{one.device.name:20} {one.engine:14} {one.precision}{threads:3} {len(one.rows):3} networks: {within}, "
         f"unseen family {errors[1]:.1%}{joules}{'' if errors[1] <= WORST else '  (not carried)'}"
     )
 
@@ -310,7 +323,7 @@ def scaled(what: Scaled, parent: DeviceModel, measured: list[Measured]) -> Devic
     return replace(
         parent, device=what.device.name, title=what.device.title,
         coefficients={name: float(f"{c * slower:.6g}") for name, c in parent.coefficients.items()},
-        within=round(float(np.hypot(parent.within, added)), 4), unseen=round(float(np.hypot(parent.unseen, added)), 4),
+        within=round(float(np.hypot(parent.within or 0.0, added)), 4), unseen=round(float(np.hypot(parent.unseen, added)), 4),
         interval=(round(float(middle * np.exp(-half)), 4), round(float(middle * np.exp(half)), 4)),
     )  # fmt: skip
 
@@ -340,8 +353,9 @@ def rounds(networks: Mapping[str, object]) -> None:
         )
 
 
-def fits() -> Iterator[DeviceModel]:
-    hosted, tables, tiny = device_networks.hosted(), device_networks.ncnn(), device_networks.tiny()
+def fits(folder: Path) -> Iterator[DeviceModel]:
+    """folder: of ncnn's networks."""
+    hosted, tables, tiny = device_networks.hosted(), ncnn_networks.networks(folder), device_networks.tiny()
     for source in (list(mlperf(hosted)), list(published(PHONES, "TFLite CPU", hosted))):
         for precision in ("int8", "fp32"):
             boards = [one for one in source if one.precision == precision]
@@ -360,8 +374,12 @@ def fits() -> Iterator[DeviceModel]:
 
 
 def main() -> None:
-    found = list(fits())
-    if "--write" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ncnn", type=Path, help="folder with the *.param files of ncnn's benchmark")
+    parser.add_argument("--write", action="store_true", help=f"write {OUTPUT}")
+    options = parser.parse_args()
+    found = list(fits(options.ncnn))
+    if options.write:
         OUTPUT.write_text(json.dumps({"models": [asdict(model) for model in found]}, indent=1) + "\n")
         print(f"\n{OUTPUT}: {len(found)} models of {len({model.device for model in found})} devices")
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 KINDS = (
-    "convolution", "convolution_3x3", "pointwise", "depthwise", "dense", "nonlinear", "recurrent", "attention", "unknown",
+    "convolution", "convolution_3x3", "pointwise", "depthwise", "grouped", "dense", "nonlinear", "recurrent", "attention", "unknown",
 )  # fmt: skip
-"""convolution_3x3: with stride 1, which engines compute by Winograd's way. dense: weights that are used once per run.
+"""convolution_3x3: with stride 1, which engines compute by Winograd's way. grouped: a convolution in groups of several
+channels each. dense: weights that are used once per run.
 nonlinear: an elementwise function other than a clip. attention: a product of two computed tensors."""
 
 
@@ -38,12 +39,17 @@ class Workload:
         return sum(layer.macs for layer in self.layers)
 
     def features(self) -> Mapping[str, float]:
-        """What a latency is fitted to: MACs by kind and in all, elements, nonlinear elements, and the number of layers."""
+        """What a latency is fitted to: MACs by kind and in all, elements, nonlinear elements, and the number of layers.
+
+        elements_3x3: those of convolution_3x3 layers, which Winograd's way transforms before and after the products.
+        """
         found = dict.fromkeys(KINDS, 0.0)
         for layer in self.layers:
             found[layer.kind] += layer.elements if layer.kind == "nonlinear" else layer.macs
         elements = sum(layer.elements for layer in self.layers if layer.kind != "nonlinear")
-        return {**found, "macs": float(self.macs), "elements": float(elements), "layers": float(len(self.layers))}
+        transformed = sum(layer.elements for layer in self.layers if layer.kind == "convolution_3x3")
+        counted = {"macs": self.macs, "elements": elements, "elements_3x3": transformed, "layers": len(self.layers)}
+        return {**found, **{name: float(count) for name, count in counted.items()}}
 
     def shares(self) -> Mapping[str, float]:
         """Of all MACs, by kind; of nonlinear layers, their elements against those of all others."""
@@ -52,12 +58,14 @@ class Workload:
         return {kind: features[kind] / max(whole[kind], 1) for kind in KINDS}
 
 
-def convolution_kind(kernel: tuple[int, ...], strides: tuple[int, ...], grouped: bool, positions: int) -> str:
-    """positions: places in the output that share the weights."""
+def convolution_kind(
+    kernel: tuple[int, ...], strides: tuple[int, ...], groups: int, channels: int, positions: int
+) -> str:
+    """channels: of the input. positions: places in the output that share the weights."""
     if positions == 1:
         return "dense"
-    if grouped:
-        return "depthwise"
+    if groups > 1:
+        return "depthwise" if groups == channels else "grouped"
     if all(length == 1 for length in kernel):
         return "pointwise"
     return "convolution_3x3" if kernel == (3, 3) and set(strides) <= {1} else "convolution"

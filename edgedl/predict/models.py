@@ -36,7 +36,8 @@ class DeviceModel:
 
     precision: `fp32` or `int8`. threads: None where the publisher does not tell. source: link to a row of the fit.
     networks: what it was fitted on. macs: the least and the most of them. shares: the largest that each kind of
-    layer had (edgedl.workload.Workload.shares). within, unseen: median relative error on a network left out, and on a family left out.
+    layer had (edgedl.workload.Workload.shares). within, unseen: median relative error on a network left out
+    whose family stays (None where no two were of one family), and on a family left out.
     interval: of measured / predicted, 95 %, from families left out.
     """
 
@@ -50,7 +51,7 @@ class DeviceModel:
     coefficients: Mapping[str, float]
     shares: Mapping[str, float]
     macs: tuple[float, ...]
-    within: float
+    within: float | None
     unseen: float
     interval: tuple[float, ...]
     power: Power | None = None

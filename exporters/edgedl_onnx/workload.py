@@ -50,17 +50,18 @@ def _layer(node: onnx.NodeProto, shapes: Shapes, constants: set[str]) -> Operati
 
 def _kind(node: onnx.NodeProto, shapes: Shapes, constants: set[str]) -> str | None:
     if node.op_type in _FILTERS:
-        return _convolution(node, shapes[node.input[_FILTERS[node.op_type]]], shapes[node.output[0]])
+        filters = shapes[node.input[_FILTERS[node.op_type]]]
+        return _convolution(node, filters, shapes[node.input[0]][1], shapes[node.output[0]])
     if node.op_type in _PRODUCTS:
         sides = {node.input[0], node.input[_PRODUCTS[node.op_type]]}
         return matrix_kind(bool(sides & constants), math.prod(shapes[node.output[0]][:-1]))
     return "recurrent" if node.op_type in _RECURRENT else None
 
 
-def _convolution(node: onnx.NodeProto, filters: tuple[int, ...], output: tuple[int, ...]) -> str:
+def _convolution(node: onnx.NodeProto, filters: tuple[int, ...], channels: int, output: tuple[int, ...]) -> str:
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     strides = tuple(attributes.get("strides", ()))
-    return convolution_kind(filters[2:], strides, attributes.get("group", 1) > 1, math.prod(output[2:]))
+    return convolution_kind(filters[2:], strides, attributes.get("group", 1), channels, math.prod(output[2:]))
 
 
 def _elements(node: onnx.NodeProto, shapes: Shapes) -> int:

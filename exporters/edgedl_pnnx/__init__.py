@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedl import registry
-from edgedl.errors import Unsupported
 from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, Layer, Program, QuantizationOptions
 from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
@@ -83,7 +82,9 @@ class NcnnExporter:
         return describe(path)
 
     def workload(self, path: Path) -> Workload:
-        raise Unsupported(f"{path} is an ncnn model, whose work is not told layer by layer: predict its ONNX file")
+        from edgedl_pnnx.workload import workload
+
+        return workload(path)
 
     def intermediates(self, path: Path, feeds: Feeds) -> Iterable[tuple[str, Array]]:
         from edgedl_pnnx.bundle import Bundle

@@ -60,7 +60,7 @@ class Layer:
 def read(param: str, binary: bytes, name: str) -> tuple[Layer, ...]:
     """InvalidArtifact if the two do not belong together or are damaged; Unsupported for a layer whose weights are not known here."""
     try:
-        layers = tuple(map(_parsed, param.splitlines()[2:]))
+        layers = parsed(param)
         reader = _Reader(binary)
         loaded = tuple(replace(layer, weights=tuple(_loaded(layer, reader))) for layer in layers)
     except (ValueError, LookupError, ArithmeticError, struct.error) as error:
@@ -76,6 +76,11 @@ def written(layers: Sequence[Layer]) -> tuple[str, bytes]:
     blobs = {blob for layer in layers for blob in layer.outputs}
     lines = ["7767517", f"{len(layers)} {len(blobs)}", *(layer.line() for layer in layers)]
     return "\n".join(lines) + "\n", b"".join(weights.to_bytes() for layer in layers for weights in layer.weights)
+
+
+def parsed(param: str) -> tuple[Layer, ...]:
+    """The layers of the text, without their weights."""
+    return tuple(map(_parsed, param.splitlines()[2:]))
 
 
 def _parsed(line: str) -> Layer:

@@ -53,8 +53,9 @@ def _kind(model: Any, graph: Any, operator: Any, code: int) -> str | None:
     output = shape(graph, operator.outputs[0])
     if code in (_CODE.CONV_2D, _CODE.DEPTHWISE_CONV_2D):
         filters, options = shape(graph, operator.inputs[1]), operator.builtinOptions
-        grouped = code == _CODE.DEPTHWISE_CONV_2D or filters[3] < shape(graph, operator.inputs[0])[3]
-        return convolution_kind(filters[1:3], (options.strideH, options.strideW), grouped, prod(output[1:3]))
+        channels = shape(graph, operator.inputs[0])[3]
+        groups = channels if code == _CODE.DEPTHWISE_CONV_2D else channels // filters[3]
+        return convolution_kind(filters[1:3], (options.strideH, options.strideW), groups, channels, prod(output[1:3]))
     if code == _CODE.FULLY_CONNECTED:
         return matrix_kind(True, prod(output[:-1]))
     return "attention" if code == _CODE.BATCH_MATMUL else None
