@@ -7,7 +7,7 @@ device is drawn towards its scaled profile, which is what keeps a fit to fifteen
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +26,16 @@ PULL = 0.1
 
 @dataclass(frozen=True)
 class Group:
-    """rows: device -> its measurements. networks: the workload of each. features: what is fitted. family: of a network."""
+    """rows: device -> its measurements. networks: the workload of each. features: what is fitted. family: of a network.
+
+    refused: whether edgedl would refuse to predict the first of what was fitted to the others.
+    """
 
     rows: Mapping[str, Rows]
     networks: Mapping[str, Workload]
     features: tuple[str, ...]
     family: Callable[[str], str]
+    refused: Callable[[Workload, Sequence[Workload]], bool]
 
     def matrix(self, names: list[str]) -> Figures:
         """Features scaled so that a coefficient is nanoseconds per unit."""
@@ -67,7 +71,7 @@ def fit(group: Group, rows: Rows, shared: Figures) -> Figures:
 def left_out(group: Group, part: Callable[[str], str], only: Container[str] | None = None) -> dict[str, Figures]:
     """device -> measured / predicted of every network (of `only`), each predicted without the networks of its part.
 
-    A device without any of them is left out.
+    What edgedl would refuse then is no prediction. A device without any is left out.
     """
     names = sorted({name for rows in group.rows.values() for name in rows if only is None or name in only})
     ratios: dict[str, list[float]] = defaultdict(list)
@@ -75,7 +79,9 @@ def left_out(group: Group, part: Callable[[str], str], only: Container[str] | No
         away = {name for name in names if part(name) == one}
         shared = profile(group, away)
         for device, rows in group.rows.items():
-            kept, tested = ({n: s for n, s in rows.items() if (n in away) is side} for side in (False, True))
+            kept = {n: s for n, s in rows.items() if n not in away}
+            works = [group.networks[n] for n in kept]
+            tested = {n: s for n, s in rows.items() if n in away and not group.refused(group.networks[n], works)}
             if len(kept) >= 3 and tested:
                 predicted = group.matrix(list(tested)) @ fit(group, kept, shared)
                 ratios[device] += list(np.array(list(tested.values())) / predicted)

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,8 @@ import numpy as np
 from device_fit import Group, Rows
 
 from edgedl.predict.models import DeviceModel, Power
+from edgedl.predict.prediction import objections
+from edgedl.workload import Workload
 
 WORST, FEWEST = 0.25, 4
 OUTPUT = Path(__file__).parent.parent / "edgedl" / "predict" / "devices.json"
@@ -268,13 +270,25 @@ def models(group: Group, measured: list[Measured]) -> Iterator[DeviceModel]:
     shared = device_fit.profile(group, set())
     for number, one in enumerate(measured):
         key = str(number)
-        errors = device_fit.off(within[key]) if key in within else None, device_fit.off(unseen[key])
+        errors = device_fit.off(within[key]) if key in within else None, device_fit.off(unseen.get(key, np.array([])))
         watts, energy_error = power(one)
         if one.device.name:
-            _print(one, errors, energy_error)
+            _print(one, errors, len(unseen.get(key, ())), energy_error)
         if one.device.name and errors[1] <= WORST:
             coefficients = device_fit.fit(group, one.rows, shared)
             yield _model(group, one, coefficients, errors, unseen[key], watts)
+
+
+def known(works: Sequence[Workload]) -> tuple[dict[str, float], tuple[float, float]]:
+    """(shares, macs) of a DeviceModel: what lies within its fit."""
+    shares = {kind: round(max(w.shares()[kind] for w in works), 4) for kind in works[0].shares()}
+    macs = [float(w.macs) for w in works]
+    return {kind: share for kind, share in shares.items() if share > 0}, (min(macs), max(macs))
+
+
+def refused(work: Workload, works: Sequence[Workload]) -> bool:
+    """Whether edgedl would not predict it from these."""
+    return any(objections(*known(works), work))
 
 
 def siblings(group: Group) -> set[str]:
@@ -288,25 +302,23 @@ def _model(
     group: Group, one: Measured, coefficients: device_fit.Figures, errors: tuple[float | None, float],
     ratios: device_fit.Figures, watts: Power | None,
 ) -> DeviceModel:  # fmt: skip
-    works = [group.networks[name] for name in one.rows]
-    shares = {kind: round(max(w.shares()[kind] for w in works), 4) for kind in works[0].shares()}
     factors = tuple(round(factor, 4) for factor in device_fit.interval(ratios))
     return DeviceModel(
         one.device.name, one.device.title, one.engine, one.precision, one.threads, one.source, tuple(sorted(one.rows)),
         {name: float(f"{c * 1e-9:.6g}") for name, c in zip(group.features, coefficients, strict=True) if c > 0},
-        {kind: share for kind, share in shares.items() if share > 0},
-        (float(min(w.macs for w in works)), float(max(w.macs for w in works))),
+        *known([group.networks[name] for name in one.rows]),
         None if errors[0] is None else round(errors[0], 4), round(errors[1], 4), factors, watts,
     )  # fmt: skip
 
 
-def _print(one: Measured, errors: tuple[float | None, float], energy: float) -> None:
+def _print(one: Measured, errors: tuple[float | None, float], told: int, energy: float) -> None:
+    """told: how many networks of unseen families would not be refused."""
     joules = "" if np.isnan(energy) else f", energy {energy:.1%}"
     threads = "" if one.threads is None else f" x{one.threads}"
     within = "no family of two" if errors[0] is None else f"within a family {errors[0]:.1%}"
     print(
         f"{one.device.name:20} {one.engine:14} {one.precision}{threads:3} {len(one.rows):3} networks: {within}, "
-        f"unseen family {errors[1]:.1%}{joules}{'' if errors[1] <= WORST else '  (not carried)'}"
+        f"unseen family {errors[1]:.1%} ({told} told){joules}{'' if errors[1] <= WORST else '  (not carried)'}"
     )
 
 
@@ -338,8 +350,10 @@ def witnessed(what: Scaled, rows: Mapping[str, Rows]) -> np.ndarray:
 
 
 def group_of(measured: list[Measured], networks: Mapping[str, object], features: tuple[str, ...]) -> Group:
+    """Of a handful of networks all are counted, for what remains of them knows next to nothing."""
     rows = {str(number): one.rows for number, one in enumerate(measured)}
-    return Group(rows, networks, features, family)  # type: ignore[arg-type]
+    few = all(len(own) <= FEWEST for own in rows.values())
+    return Group(rows, networks, features, family, (lambda *_: False) if few else refused)  # type: ignore[arg-type]
 
 
 def rounds(networks: Mapping[str, object]) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_LISTED = 24
+_LISTED = 28
 """More names than these are counted, not listed."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgedl import registry
@@ -37,14 +37,15 @@ def workload_of(artifact: Artifact) -> Workload:
     return registry.exporter(artifact.format).workload(artifact.model_file)
 
 
-def predict(workload: Workload, device: str, threads: int | None = None) -> Prediction:
-    """By the first model of the device that was fitted on work like this one.
+def predict(workload: Workload, device: str, threads: int | None = None, format: str = "") -> Prediction:
+    """By the first model of the device that was fitted on work like this one; engines named like the format come first.
 
     threads: None takes what was published first. UnknownName for the device; Unsupported, with every reason, where the
     work lies outside of what was measured there: nothing is extrapolated.
     """
     reasons = []
-    for model in _of_its_precision(models_of(device), workload):
+    own = sorted(models_of(device), key=lambda model: not model.engine.lower().startswith(format))
+    for model in _of_its_precision(own, workload):
         if not (objections := list(_objections(model, workload, threads))):
             return _predicted(model, workload)
         reasons.append(f"{model.settings}: {objections[0]}")
@@ -74,15 +75,16 @@ def _objections(model: DeviceModel, workload: Workload, threads: int | None) -> 
     """Why the model knows nothing of work like this, the weightiest first."""
     if threads is not None and model.threads not in (None, threads):
         yield f"measured with {model.threads} threads, asked for {threads}"
-    low, high = model.macs
+    yield from objections(model.shares, model.macs, workload)
+
+
+def objections(shares: Mapping[str, float], macs: Sequence[float], workload: Workload) -> Iterator[str]:
+    """Why a fit to networks of such shares of each kind of layer, and from so few to so many MACs, knows nothing of the work."""
+    low, high = macs
     if not low / BEYOND <= workload.macs <= high * BEYOND:
         yield f"fitted on {low / 1e6:.3g} to {high / 1e6:.3g} million MACs, the model has {workload.macs / 1e6:.3g}"
-    yield from _strange_shares(model, workload)
-
-
-def _strange_shares(model: DeviceModel, workload: Workload) -> Iterator[str]:
     for kind, share in workload.shares().items():
-        most = model.shares.get(kind, 0.0)
+        most = shares.get(kind, 0.0)
         if share > most + SHARE:
             yield f"{share:.0%} of its {_measure(kind)} are in {kind} layers, at most {most:.0%} in the networks of the fit"
 

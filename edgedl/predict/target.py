@@ -40,7 +40,7 @@ class PredictedTarget(Target):
                 raise Unsupported(
                     f"{subject.source.text} is no file: export it, a prediction is made of what a file computes"
                 )
-            made = predict(workload_of(subject.source), self.device, subject.threads)
+            made = predict(workload_of(subject.source), self.device, subject.threads, subject.source.format)
         except EdgedlError as error:
             return replace(found, failure=failure_of(error))
         return replace(found, engine=made.model.engine, threads=made.model.threads, figures=tuple(figures(made)))

@@ -170,6 +170,16 @@ class TestExporter:
         assert told.macs == 64 * (3 * 8 * 9 + 8 * 9 + 8 * 8) + 8 * 5
         assert {"Convolution": 2, "ConvolutionDepthWise": 1, "InnerProduct": 1}.items() <= told.operators.items()
 
+    def test_its_work_is_that_of_the_onnx_file(self, made: Artifact, tmp_path: Path) -> None:
+        (other,) = edgedl.export(task(), ("onnx",), tmp_path)
+        one, same = (
+            registry.exporter(artifact.format).workload(artifact.path).features() for artifact in (made, other)
+        )
+        assert one == same
+        narrow = edgedl.quantize(made, "w8a8", task=task(), out=tmp_path)
+        assert registry.exporter("ncnn").workload(narrow.path).features() == one
+        assert registry.exporter("ncnn").workload(narrow.path).scheme == "w8a8"
+
     def test_int8_is_as_near_as_int8_can_be(self, made: Artifact, tmp_path: Path) -> None:
         narrow = edgedl.quantize(made, "w8a8", task=task(), out=tmp_path)
         assert narrow.manifest

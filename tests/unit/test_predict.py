@@ -109,6 +109,12 @@ def test_the_next_engine_of_the_device_is_tried(monkeypatch: pytest.MonkeyPatch)
     assert predict.predict(CNN, "board").model.engine == "Engine 1"
 
 
+def test_an_engine_named_like_the_format_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "models_of", lambda device: [MODEL, replace(MODEL, engine="ncnn")])
+    engines = {name: predict.predict(CNN, "board", format=name).model.engine for name in ("ncnn", "onnx", "")}
+    assert engines == {"ncnn": "ncnn", "onnx": "Engine 1", "": "Engine 1"}
+
+
 def test_an_unknown_device_gets_the_nearest() -> None:
     with pytest.raises(UnknownName, match="raspberry-pi-4"):
         predict.predict(CNN, "rasberry-pi-4")
@@ -120,7 +126,7 @@ def test_the_package_carries_coefficients_and_no_table() -> None:
     assert len(predict.devices()) >= 12
     for model in models():
         assert model.source.startswith("https://") and len(model.networks) >= 4
-        assert model.within > 0 and 0 < model.unseen <= 0.25
+        assert (model.within is None or model.within > 0) and 0 < model.unseen <= 0.25
         assert model.interval[0] <= 1 <= model.interval[1]
         assert min(model.coefficients.values()) > 0
 

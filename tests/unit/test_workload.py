@@ -122,21 +122,27 @@ def test_a_shape_that_is_not_known_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "strides", "grouped", "positions", "kind"),
+    ("kernel", "strides", "groups", "positions", "kind"),
     [
-        ((3, 3), (1, 1), False, 49, "convolution_3x3"),
-        ((3, 3), (2, 2), False, 49, "convolution"),
-        ((5,), (1,), False, 49, "convolution"),
-        ((1, 1), (2, 2), False, 49, "pointwise"),
-        ((3, 3), (1, 1), True, 49, "depthwise"),
-        ((1, 1), (1, 1), False, 1, "dense"),
+        ((3, 3), (1, 1), 1, 49, "convolution_3x3"),
+        ((3, 3), (2, 2), 1, 49, "convolution"),
+        ((5,), (1,), 1, 49, "convolution"),
+        ((1, 1), (2, 2), 1, 49, "pointwise"),
+        ((3, 3), (1, 1), 8, 49, "depthwise"),
+        ((3, 3), (1, 1), 4, 49, "grouped"),
+        ((1, 1), (1, 1), 1, 1, "dense"),
     ],
 )
 def test_kinds_of_convolutions(
-    kernel: tuple[int, ...], strides: tuple[int, ...], grouped: bool, positions: int, kind: str
+    kernel: tuple[int, ...], strides: tuple[int, ...], groups: int, positions: int, kind: str
 ) -> None:
-    assert convolution_kind(kernel, strides, grouped, positions) == kind
+    assert convolution_kind(kernel, strides, groups, 8, positions) == kind
     assert kind in KINDS
+
+
+def test_the_values_that_winograd_transforms_are_told_apart(tmp_path: Path) -> None:
+    features = _onnx(tmp_path, RESIDUAL).features()
+    assert (features["elements_3x3"], features["elements"]) == ((3 + 8) * 36, (3 + 8) * 36 + 32 * 36 + 12)
 
 
 def test_kinds_of_matrix_products() -> None:
