@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -23,6 +25,8 @@ from edgedl_tflite.recipes import RECIPES, recipe_of
 from edgedl_tflite.reconnect import reconnect
 
 _PER_CHANNEL_VERSION = 12
+_BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+"""operator -> which of its inputs is the bias"""
 _STATIC = ("calibrator", "bias_correction", "equalize", "keep_float", "per_channel")
 _OPTIONS = {
     "w8a8": (*_STATIC, "wide"),
@@ -53,6 +57,7 @@ def _quantized(
     name: str, original: Any, scheme: Scheme, calibration: Calibration | None, options: QuantizationOptions
 ) -> Any:
     """The quantized ModelT of a model with one signature."""
+    _flatten_biases(original)
     recipe, found = recipe_of(scheme.name, options, original), None
     if scheme.needs_calibration:
         feeds = feeds_of(original, scheme.name, calibration)
@@ -62,6 +67,22 @@ def _quantized(
     quantized = _restored(flatbuffer.parse(content), original)
     quantized.signatureDefs[0].signatureKey = original.signatureDefs[0].signatureKey
     return quantized
+
+
+def _flatten_biases(model: Any) -> None:
+    """A normalisation that was folded into a transposed convolution leaves a bias of [1, 1, 1, channels]; edits `model`.
+
+    The tool writes a scale for each channel along its first axis, and no engine loads that.
+    """
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            place = _BIAS.get(flatbuffer.operator_name(model, operator))
+            inputs = flatbuffer.numbers(operator.inputs)
+            if place is not None and len(inputs) > place and inputs[place] >= 0:
+                tensor = graph.tensors[inputs[place]]
+                shape = flatbuffer.shape_of(tensor)
+                if len(shape) > 1 and math.prod(shape) == shape[-1]:
+                    tensor.shape = np.array(shape[-1:], np.int32)
 
 
 def _transform(model: Any, options: QuantizationOptions, feeds: list[dict[str, Array]]) -> None:

@@ -219,3 +219,25 @@ def test_an_operators_code_stands_in_both_fields_for_readers_of_either(scheme):
     assert (
         [entry.deprecatedBuiltinCode for entry in entries] == [min(entry.builtinCode, 127) for entry in entries] != []
     )
+
+
+def test_a_normalisation_behind_a_transposed_convolution(tmp_path):
+    """Folded, it leaves a bias of four axes, which the tool quantized along the wrong one: LiteRT refused the file."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6)
+    nn.init.uniform_(norm.weight, 0.5, 2.0), nn.init.normal_(norm.bias)
+    net = nn.Sequential(nn.ConvTranspose2d(4, 6, 4, 2, 1), norm, nn.ReLU()).eval()
+    x = np.random.default_rng(0).standard_normal((1, 4, 5, 5)).astype(np.float32)
+    exporter.export(Program("up", Tupled(net), {"x": x}, ("y",), {}, False), tmp_path / "up.tflite")
+    exporter.quantize(tmp_path / "up.tflite", SCHEMES["w8a8"], lambda: iter([{"x": x}]), tmp_path / "up.w8a8.tflite")
+    output = load(tmp_path / "up.w8a8.tflite").run({"x": x})["y"]
+    assert relative_l2(output, net(torch.from_numpy(x)).detach().numpy()) < 0.03
+
+
+class Tupled(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs):
+        return (self.module(*inputs),)
