@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -114,6 +115,7 @@ def staging(parent: Path) -> Iterator[Path]:
     """A hidden folder beside the outputs, removed at the end whatever happens; so is `parent`, if it is new and stays empty.
 
     It is locked while its process lives, so that the next one here can tell what a killed process left, and removes that.
+    OutputExists for what is raised inside because the disk is full.
     """
     with made_folder(parent):
         sweep(parent)
@@ -121,10 +123,20 @@ def staging(parent: Path) -> Iterator[Path]:
         lock = _locked(folder)
         try:
             yield folder
+        except OSError as error:
+            if is_full(error, parent):
+                raise OutputExists(f"cannot write into {parent}: {error.strerror}; nothing was changed") from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             if lock is not None:
                 os.close(lock)
+
+
+def is_full(error: OSError, folder: Path) -> bool:
+    """Whether the disk of `folder` takes no more, as far as the error tells: not all of them name a file."""
+    inside = not isinstance(error.filename, str) or folder.resolve() in Path(error.filename).resolve().parents
+    return inside and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def sweep(parent: Path) -> None:

@@ -18,7 +18,7 @@ from edgedl.delivery import Claim, Judge, Reference, deliver, saturation_of
 from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
 from edgedl.exporter import AUTO, DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
-from edgedl.files import output_folder, refuse_existing, sha256, staging
+from edgedl.files import is_full, output_folder, refuse_existing, sha256, staging
 from edgedl.group import SUFFIX
 from edgedl.grouping import deliver_group, loop_reference
 from edgedl.isolated import IsolatedSession
@@ -334,6 +334,8 @@ def _write(
     except EdgedlError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and is_full(error, path.parent):
+            raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Unsupported(
             f"{source.path} cannot be quantized to {scheme.name}: {type(error).__name__}: {first}"

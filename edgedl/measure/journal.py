@@ -6,6 +6,7 @@ One line of JSON for each block behind its CRC-32; the first line says which mea
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import zlib
@@ -31,19 +32,26 @@ class Journal:
         self.path, self.entries, self.written = path, tuple(entries), len(entries)
         lines = "".join(map(_line, (header, *entries)))
         try:
-            self._file = path.open("w")
+            self._file = path.open("wb", buffering=0)
+            self._put(lines)
         except OSError as error:
+            if not entries:
+                with contextlib.suppress(OSError):
+                    path.unlink()
             raise OutputExists(f"cannot write {path}: {error.strerror}; choose another -o") from error
-        self._put(lines)
 
     def append(self, entry: Any) -> None:
-        """Written and flushed when this returns."""
-        self._put(_line(entry))
+        """Written and flushed when this returns; OutputExists where the disk is full, and what was measured so far stays."""
+        try:
+            self._put(_line(entry))
+        except OSError as error:
+            raise OutputExists(f"cannot write {self.path}: {error.strerror}; choose another -o") from error
         self.written += 1
 
     def _put(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
+        data = text.encode()
+        if self._file.write(data) != len(data):  # a disk that has room for a part of it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._file.fileno())
 
     def close(self, keep: bool) -> None:

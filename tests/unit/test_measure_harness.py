@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from edgedl import tensorfile
 from edgedl.artifact import Artifact, golden_path
 from edgedl.cli.benchmark import command
-from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, Unavailable, UnknownName
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, OutputExists, Unavailable, UnknownName
 from edgedl.measure import (
     BenchmarkRecord,
     Failure,
@@ -345,3 +345,18 @@ def test_importing_measure_loads_numpy_and_no_engine() -> None:
 
     code = "import sys, edgedl.measure, edgedl.report; print([m for m in ('torch', 'onnx', 'onnxruntime', 'ai_edge_litert') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_journal_on_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "journal").symlink_to("/dev/full")
+    with pytest.raises(OutputExists, match="cannot write .*journal: No space left on device; choose another -o"):
+        journal.Journal(tmp_path / "journal", {}, ())
+    assert list(tmp_path.iterdir()) == []
+    kept = journal.Journal(tmp_path / "journal", {}, ())
+    kept.append({"block": 1})
+    before = (tmp_path / "journal").read_bytes()
+    kept._file = Path("/dev/full").open("wb", buffering=0)
+    with pytest.raises(OutputExists, match="No space left on device"):
+        kept.append({"block": 2})
+    assert (tmp_path / "journal").read_bytes() == before
