@@ -55,7 +55,7 @@ def cases(
     """
     if not axes:
         return {f"batch {index}": feeds for index, feeds in enumerate(_as_written(batches, specs))}
-    pool = _pooled(batches)
+    pool = _pooled(batches, axes)
     named = {axis.name: axis for by_axis in axes.values() for axis in by_axis.values()}
     return {
         ", ".join(f"{name}={length}" for name, length in lengths.items()): resize(pool, axes, lengths)
@@ -68,14 +68,29 @@ def _lengths(axes: Mapping[str, Axis]) -> Iterable[dict[str, int]]:
         yield {name: axis.low + round(share * (axis.high - axis.low)) for name, axis in axes.items()}
 
 
-def _pooled(batches: list[dict[str, Array]]) -> dict[str, Array]:
+def _pooled(batches: list[dict[str, Array]], axes: DynamicAxes) -> dict[str, Array]:
     """All batches as one, where they differ in rows alone."""
-    alike = [b for b in batches if all(b[n].shape[1:] == batches[0][n].shape[1:] and b[n].ndim for n in b)]
-    return (
-        {name: np.concatenate([batch[name] for batch in alike]) for name in batches[0]}
-        if len(alike) > 1
-        else batches[0]
-    )
+    places = _row_axes(batches[0], axes)
+    shapes = [{name: _without(np.shape(batch[name]), place) for name, place in places.items()} for batch in batches]
+    alike = [batch for batch, shape in zip(batches, shapes, strict=True) if shape == shapes[0]]
+    if len(alike) < 2 or None in shapes[0].values():
+        return batches[0]
+    return {name: np.concatenate([batch[name] for batch in alike], place) for name, place in places.items()}
+
+
+def _row_axes(feeds: Feeds, axes: DynamicAxes) -> dict[str, int]:
+    """Input -> the number of the axis that its rows lie along: the first, unless another bears the name of the others' first.
+
+    A state of a recurrent network is [layers, batch, hidden].
+    """
+    rows = next((by_axis[0].name for by_axis in axes.values() if 0 in by_axis), None)
+    named = {name: [number for number, axis in axes.get(name, {}).items() if axis.name == rows] for name in feeds}
+    return {name: numbers[0] if numbers else 0 for name, numbers in named.items()}
+
+
+def _without(shape: tuple[int, ...], place: int) -> tuple[int, ...] | None:
+    """The lengths of the other axes; None for a number without axes."""
+    return (*shape[:place], *shape[place + 1 :]) if shape else None
 
 
 def _as_written(batches: list[dict[str, Array]], specs: tuple[TensorSpec, ...]) -> Iterable[dict[str, Array]]:

@@ -58,9 +58,9 @@ def test_staging_is_removed_whatever_happens(tmp_path: Path, error: type[BaseExc
 
 def test_a_full_disk_is_told_of_with_the_folder_that_was_meant(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OutputExists, match=f"cannot write into {tmp_path}/out: No space left on device; nothing was"):
-        with files.staging(tmp_path / "out"):
-            raise full
+    said = f"cannot write into {tmp_path}/out: No space left on device; nothing was changed"
+    with pytest.raises(OutputExists, match=said), files.staging(tmp_path / "out"):
+        raise full
     elsewhere = OSError(errno.ENOSPC, "No space left on device", "/somewhere/else")
     with pytest.raises(OSError, match="/somewhere/else"), files.staging(tmp_path / "out"):
         raise elsewhere

@@ -350,13 +350,14 @@ def test_importing_measure_loads_numpy_and_no_engine() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_journal_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "journal").symlink_to("/dev/full")
-    with pytest.raises(OutputExists, match="cannot write .*journal: No space left on device; choose another -o"):
+    with pytest.raises(OutputExists, match=r"cannot write .*journal: No space left on device; choose another -o"):
         journal.Journal(tmp_path / "journal", {}, ())
     assert list(tmp_path.iterdir()) == []
     kept = journal.Journal(tmp_path / "journal", {}, ())
     kept.append({"block": 1})
     before = (tmp_path / "journal").read_bytes()
-    kept._file = Path("/dev/full").open("wb", buffering=0)
-    with pytest.raises(OutputExists, match="No space left on device"):
-        kept.append({"block": 2})
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        kept._file = full
+        with pytest.raises(OutputExists, match="No space left on device"):
+            kept.append({"block": 2})
     assert (tmp_path / "journal").read_bytes() == before

@@ -61,6 +61,19 @@ def test_batches_are_pooled_where_they_differ_in_rows_alone() -> None:
     assert np.array_equal(found["batch=4"]["x"], np.concatenate([rows(2), rows(2, 100)]))
 
 
+def test_rows_of_a_state_lie_along_its_second_axis() -> None:
+    """[layers, batch, hidden]: two batches are no state of two more layers."""
+    batches = [{"x": rows(3, n), "h": np.full((2, 3, 4), n, np.float32)} for n in (0, 1)]
+    axes = {"x": {0: Axis("batch", 1, 5)}, "h": {1: Axis("batch", 1, 5)}}
+    found = cases(
+        batches, axes, (TensorSpec("x", ("batch", 2), "float32"), TensorSpec("h", (2, "batch", 4), "float32"))
+    )
+    assert [(feeds["x"].shape, feeds["h"].shape) for feeds in found.values()] == [
+        ((1, 2), (2, 1, 4)), ((2, 2), (2, 2, 4)), ((5, 2), (2, 5, 4)),
+    ]  # fmt: skip
+    assert found["batch=5"]["h"][0, :, 0].tolist() == [0, 0, 0, 1, 1]
+
+
 def test_static_models_get_batches_of_their_size() -> None:
     found = cases([{"x": rows(3)}] * 6, {}, (TensorSpec("x", (1, 2), "float32"),))
     assert [feeds["x"].shape for feeds in found.values()] == [(1, 2)] * 4
