@@ -40,6 +40,12 @@ def _converted(program: Program, source: Path) -> Bundle:
 
 
 def _shapes(program: Program, batch: int) -> Shapes:
-    """With dynamic first axes at `batch`. What pnnx makes of one item serves more of them, and not the other way round."""
-    arrays = program.laid_out(program.inputs).items()
-    return tuple((batch, *array.shape[1:]) if program.axis(name, 0) else array.shape for name, array in arrays)
+    """With dynamic first axes, and those of their names, at `batch`. What pnnx makes of one item serves more of them, and not the other way round."""
+    arrays = program.laid_out(program.inputs)
+    rows = {axis.name for name in arrays if (axis := program.axis(name, 0))}
+
+    def length(name: str, number: int, there: int) -> int:
+        axis = program.axis(name, number)
+        return batch if axis and axis.name in rows else there
+
+    return tuple(tuple(length(name, *place) for place in enumerate(array.shape)) for name, array in arrays.items())
