@@ -1,4 +1,4 @@
-"""Two things that pnnx 20261020 misreads in an ONNX file, written so that it reads them; the model computes the same."""
+"""Three things that pnnx 20261020 misreads or does not read in an ONNX file, written so that it reads them; the model computes the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def prepared(source: Path, target: Path) -> None:
     model = onnx.load(str(source))
     _plain_embeddings(model)
     _pooled_means(model)
+    _pooled_maxima(model)
     onnx.save(model, str(target))
 
 
@@ -38,6 +39,25 @@ def _pooled_means(model: onnx.ModelProto) -> None:
     for node in nodes:
         pooled = node.op_type == "ReduceMean" and ranks.get(node.input[0]) == 3 and _axes(model, node) in ((1,), (-2,))
         model.graph.node.extend(_pooled(node) if pooled else [node])
+
+
+def _pooled_maxima(model: onnx.ModelProto) -> None:
+    """The maximum over all that comes behind the channels: pnnx writes a ReduceMax that ncnn does not have."""
+    ranks = _ranks(model)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        rank = ranks.get(node.input[0], 0) if node.op_type == "ReduceMax" else 0
+        behind = rank > 2 and sorted(axis % rank for axis in _axes(model, node)) == list(range(2, rank))
+        model.graph.node.extend(_maxima(node) if behind else [node])
+
+
+def _maxima(node: NodeProto) -> Iterator[NodeProto]:
+    (name,) = node.output
+    keeps = all(a.i for a in node.attribute if a.name == "keepdims")
+    yield helper.make_node("GlobalMaxPool", [node.input[0]], [name if keeps else f"{name}_pooled"])
+    if not keeps:
+        yield helper.make_node("Flatten", [f"{name}_pooled"], [name], axis=1)
 
 
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:

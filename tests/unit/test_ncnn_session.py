@@ -53,6 +53,26 @@ def computed(path: Path, **feeds: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+def test_a_maximum_behind_the_channels_is_pooled_and_stays_the_same(
+    tmp_path: Path, axes: list[int], keepdims: int
+) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    node = helper.make_node("ReduceMax", ["x", "axes"], ["y"], keepdims=keepdims)
+    source = written(tmp_path / "net.onnx", [node], {"x": (TensorProto.FLOAT, ["batch", 3, 4, 5])}, axes=axes)
+    prepared(source, tmp_path / "out.onnx")
+    assert operators(tmp_path / "out.onnx") == ["GlobalMaxPool"] + ["Flatten"] * (1 - keepdims)
+    np.testing.assert_array_equal(computed(tmp_path / "out.onnx", x=x), computed(source, x=x))
+
+
+def test_a_maximum_over_the_channels_is_left_as_it_is(tmp_path: Path) -> None:
+    node = helper.make_node("ReduceMax", ["x", "axes"], ["y"])
+    source = written(tmp_path / "net.onnx", [node], {"x": (TensorProto.FLOAT, ["batch", 3, 4])}, axes=[1])
+    prepared(source, tmp_path / "out.onnx")
+    assert operators(tmp_path / "out.onnx") == ["ReduceMax"]
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize("axis", [1, -2])
 def test_a_mean_over_time_is_pooled_and_stays_the_same(tmp_path: Path, axis: int, keepdims: int) -> None:
     source, x = mean_over_time(tmp_path / "net.onnx", axis, keepdims), np.random.rand(2, 3, 4).astype(np.float32)
