@@ -11,6 +11,7 @@ from typing import Any
 
 from edgedl_tflite import prune
 from edgedl_tflite.editing import Editing
+from edgedl_tflite.masking import added
 from edgedl_tflite.norms import normalised
 from edgedl_tflite.packed import unpacked
 from edgedl_tflite.reshaping import behind_softmax, composed, merged, only_reshapes, transposed_operand, without_effect
@@ -26,6 +27,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "BATCH_MATMUL": (transposed_operand,),
     "RSQRT": (normalised,),
     "FULLY_CONNECTED": (unpacked,),
+    "SELECT_V2": (added,),
     "MUL": (folded,),
     "DIV": (folded,),
 }

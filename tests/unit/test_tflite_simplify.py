@@ -235,6 +235,42 @@ def test_softmax_behind_a_reshape_of_its_axis_stays():
     assert drawn.simplified([x], y) == {"RESHAPE": 1, "SOFTMAX": 1}
 
 
+def masked(drawn: Drawing, scores: int, value: float, hides: bool) -> int:
+    """The scores with a number in the place of those that look ahead."""
+    ahead = np.triu(np.ones((TIME, TIME), bool), 1)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer((ahead if hides else ~ahead).tobytes(), np.uint8)
+    drawn.model.buffers.append(buffer)
+    mask = drawn.tensor([TIME, TIME], schema.TensorType.BOOL)
+    drawn.graph.tensors[mask].buffer = len(drawn.model.buffers) - 1
+    chosen = [drawn.number(value), scores] if hides else [scores, drawn.number(value)]
+    return drawn.add(
+        CODE.SELECT_V2, [mask, *chosen], [drawn.like(drawn.graph.tensors[scores])], schema.SelectV2OptionsT()
+    )
+
+
+@pytest.mark.parametrize("hides", [True, False])
+@pytest.mark.parametrize("value", [-np.inf, float(np.finfo(np.float32).min)])
+def test_a_constant_mask_is_added_to_the_scores(value, hides):
+    drawn = Drawing()
+    x = drawn.tensor([HEADS, TIME, TIME])
+    y = drawn.softmax(masked(drawn, x, value, hides))
+    assert drawn.simplified([x], y, tolerance=0) == {"ADD": 1, "SOFTMAX": 1}
+
+
+@pytest.mark.parametrize("value", [0.0, -100.0])
+def test_a_mask_of_numbers_that_count_stays(value):
+    drawn = Drawing()
+    x = drawn.tensor([HEADS, TIME, TIME])
+    assert drawn.simplified([x], drawn.softmax(masked(drawn, x, value, True)))["SELECT_V2"] == 1
+
+
+def test_a_mask_of_anything_but_scores_stays():
+    drawn = Drawing()
+    x = drawn.tensor([HEADS, TIME, TIME])
+    assert drawn.simplified([x], masked(drawn, x, -np.inf, True)) == {"SELECT_V2": 1}
+
+
 def test_layer_norm_takes_the_mean_away_once():
     drawn = Drawing()
     x = drawn.tensor([1, TIME, MODEL])
