@@ -41,7 +41,10 @@ class _Cut:
 
 
 def unpacked(edit: Editing, layer: Any) -> bool:
-    """Each SLICE of channels gets a layer with these rows of the weights: the product is not moved to be cut."""
+    """Each SLICE of channels gets a layer with these rows of the weights, where the product was transposed for nothing but the cut.
+
+    Elsewhere the cut is as cheap as the further quantizations of the input, or for narrow layers cheaper.
+    """
     if not edit.has_plain_weights(layer):
         return False
     cut = _cut(edit, layer)
@@ -50,14 +53,29 @@ def unpacked(edit: Editing, layer: Any) -> bool:
     if cut.index in edit.outputs or len(slices) < 2 or any(part is None for part in parts):
         return False
     taken = np.concatenate([part[0] for part in parts if part])
-    if len(set(taken)) < len(taken):
+    if len(set(taken)) < len(taken) or not all(_stays(cut, part) for part in parts if part):
         return False
     for one, part in zip(slices, parts, strict=True):
         assert part is not None
         builder = edit.builder()
-        _compute(edit, builder, layer, cut, part, int(one.outputs[0]))
+        _compute(edit, builder, layer, part, int(one.outputs[0]))
         edit.replace(one, builder.operators)
     return True
+
+
+def _stays(cut: _Cut, part: tuple[Array, int]) -> bool:
+    """The part's values would be in the same order without the TRANSPOSE."""
+    lengths = _lengths(cut, part)
+    long = [axis for axis in cut.permutation if lengths[axis] != 1]
+    return cut.permutation != sorted(cut.permutation) and long == sorted(long)
+
+
+def _lengths(cut: _Cut, part: tuple[Array, int]) -> list[int]:
+    """The shape of a part before the TRANSPOSE."""
+    channels, axis = part
+    lengths = list(cut.shape)
+    lengths[axis] = len(channels) * cut.shape[axis] // prod(cut.shape[len(cut.shape) - cut.inner :])
+    return lengths
 
 
 def _cut(edit: Editing, layer: Any) -> _Cut:
@@ -91,9 +109,9 @@ def _part(edit: Editing, cut: _Cut, one: Any) -> tuple[Array, int] | None:
     return cut.channels([int(n) for n in begin], [int(n) for n in lengths])
 
 
-def _compute(edit: Editing, builder: GraphBuilder, layer: Any, cut: _Cut, part: tuple[Array, int], output: int) -> None:
-    """The layer of some channels, reshaped and transposed as before into the tensor `output`."""
-    channels, axis = part
+def _compute(edit: Editing, builder: GraphBuilder, layer: Any, part: tuple[Array, int], output: int) -> None:
+    """The layer of some channels, in the shape of the tensor `output`."""
+    channels, _ = part
     weights, bias = (edit.constant(int(index)) for index in (*layer.inputs[1:], -1)[:2])
     assert weights is not None
     operands = [
@@ -103,7 +121,4 @@ def _compute(edit: Editing, builder: GraphBuilder, layer: Any, cut: _Cut, part: 
     builder.operators[-1].builtinOptions.fusedActivationFunction = layer.builtinOptions.fusedActivationFunction
     name = flatbuffer.text(edit.graph.tensors[int(layer.outputs[0])].name)
     builder.graph.tensors[source].name = f"{name}/channels_{channels[0]}"
-    shape = list(cut.shape)
-    shape[axis] = len(channels) * cut.shape[axis] // prod(cut.shape[len(cut.shape) - cut.inner :])
-    source = builder.reshape(source, shape)
-    builder.transpose_into(source, cut.permutation, output)
+    builder.reshape_into(source, output)
