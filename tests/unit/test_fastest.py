@@ -64,7 +64,7 @@ class Fake:
     def load(self, source, device, threads):
         return FakeSession(self.name, self.pause, self.factor)
 
-slow, quick, wrong = Fake("slow", 0.02, 2.0), Fake("quick", 0.0, 2.0), Fake("wrong", 0.0, 3.0)
+slow, quick, wrong = Fake("slow", 0.1, 2.0), Fake("quick", 0.0, 2.0), Fake("wrong", 0.0, 3.0)
 """
 
 
