@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgedl import registry
 from edgedl.artifact import Artifact
@@ -14,7 +15,12 @@ from edgedl.exporting import Subject, eager, resolve, torch_reference, with_max_
 from edgedl.files import make_folder, refuse_existing, staging
 from edgedl.schemes import SCHEMES, Tolerance
 from edgedl.silence import silent
+from edgedl.spec import Feeds
 from edgedl.task import Progress, Task
+from edgedl.verify.parity import relative_rms
+
+if TYPE_CHECKING:
+    from edgedl.qat.train import Trained
 
 
 def quantize_aware(
@@ -69,7 +75,19 @@ def _trained(task: Task, seed: int, progress: Progress) -> Reference:
     with silent():
         from edgedl.qat.train import fine_tune
     original, trained = torch_reference(task), fine_tune(task, seed, progress)
+    _check_conversion(task, trained, original.batches)
     return replace(
         original, name=f"{original.name}, trained with the rounding of int8", predict=eager(trained.integers),
         scored=original.predict, program=trained.integers,
     )  # fmt: skip
+
+
+def _check_conversion(task: Task, trained: Trained, batches: Iterable[Feeds]) -> None:
+    """Unsupported unless the explicit integers compute what was trained, within what any int8 file may be off."""
+    fake, integers = eager(trained.fake), eager(trained.integers)
+    pairs = [(fake(feeds), integers(feeds)) for feeds in batches]
+    apart = max((relative_rms(got[name], want[name]) for want, got in pairs for name in want), default=0.0)
+    if not apart <= SCHEMES["w8a8"].tolerance.relative_rms:
+        raise Unsupported(
+            f"{task.name} is another model once torchao has converted it (relative RMS error {apart:.2g}): leave out --qat"
+        )

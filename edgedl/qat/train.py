@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,9 +77,26 @@ def fine_tune(task: Task, seed: int, progress: Progress) -> Trained:
     _freeze(trained, task)
     fake = program_of(task, trained)
     with silent():
-        rounded = Traced(convert_pt2e(copy.deepcopy(trained.graph_module), fold_quantize=False))
+        rounded = Traced(convert_pt2e(_with_weights_of_their_own(trained.graph_module), fold_quantize=False))
         round_biases(rounded.graph_module)
     return Trained(fake, replace(program_of(task, rounded), quantized=True))
+
+
+def _with_weights_of_their_own(trained: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """A copy in which no two operators share a tensor: the conversion folds a normalisation into a shared weight once for each."""
+    graph = copy.deepcopy(trained)
+    for node in [node for node in graph.graph.nodes if node.op == "get_attr"]:
+        value: object = functools.reduce(getattr, str(node.target).split("."), graph)
+        others: list[torch.fx.Node] = list(node.users)[1:] if isinstance(value, torch.Tensor) else []
+        for number, user in enumerate(others):
+            name = f"{str(node.target).replace('.', '_')}_of_its_own_{number}"
+            setattr(graph, name, copy.deepcopy(value))
+            with graph.graph.inserting_before(node):
+                own = graph.graph.get_attr(name)
+            own.meta = dict(node.meta)
+            user.replace_input_with(node, own)
+    graph.recompile()
+    return graph
 
 
 def _prepared(task: Task) -> Any:
@@ -87,7 +105,25 @@ def _prepared(task: Task) -> Any:
         raise Unsupported(
             f"{task.name} has no convolution and no linear layer that int8 kernels could run: leave out --qat"
         )
-    return prepare_qat_pt2e(traced, Int8Quantizer())
+    _drop_counters(traced)
+    try:
+        return prepare_qat_pt2e(traced, Int8Quantizer())
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Unsupported(
+            f"{task.name} cannot be made ready for training with int8: {said}; leave out --qat"
+        ) from error
+
+
+def _drop_counters(traced: torch.fx.GraphModule) -> None:
+    """Normalisations count their batches, which nothing reads; of one that is called twice, torchao erases the first count too soon."""
+    for node in reversed(traced.graph.nodes):
+        counted = node.args[0] if str(node.target) == "aten.add_.Tensor" else None
+        while isinstance(counted, torch.fx.Node) and str(counted.target) == "aten.add_.Tensor":
+            counted = counted.args[0]
+        if str(getattr(counted, "target", "")).endswith("num_batches_tracked") and not node.users:
+            traced.graph.erase_node(node)
+    traced.recompile()
 
 
 def _trace(task: Task) -> Any:
