@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,26 +76,9 @@ def fine_tune(task: Task, seed: int, progress: Progress) -> Trained:
     _freeze(trained, task)
     fake = program_of(task, trained)
     with silent():
-        rounded = Traced(convert_pt2e(_with_weights_of_their_own(trained.graph_module), fold_quantize=False))
+        rounded = Traced(convert_pt2e(copy.deepcopy(trained.graph_module), fold_quantize=False))
         round_biases(rounded.graph_module)
     return Trained(fake, replace(program_of(task, rounded), quantized=True))
-
-
-def _with_weights_of_their_own(trained: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """A copy in which no two operators share a tensor: the conversion folds a normalisation into a shared weight once for each."""
-    graph = copy.deepcopy(trained)
-    for node in [node for node in graph.graph.nodes if node.op == "get_attr"]:
-        value: object = functools.reduce(getattr, str(node.target).split("."), graph)
-        others: list[torch.fx.Node] = list(node.users)[1:] if isinstance(value, torch.Tensor) else []
-        for number, user in enumerate(others):
-            name = f"{str(node.target).replace('.', '_')}_of_its_own_{number}"
-            setattr(graph, name, copy.deepcopy(value))
-            with graph.graph.inserting_before(node):
-                own = graph.graph.get_attr(name)
-            own.meta = dict(node.meta)
-            user.replace_input_with(node, own)
-    graph.recompile()
-    return graph
 
 
 def _prepared(task: Task) -> Any:

@@ -265,11 +265,11 @@ class Twins(nn.Module):
         return logits
 
 
-def test_a_tower_that_is_called_twice() -> None:
+def test_a_tower_that_is_called_twice_is_refused(tmp_path: Path) -> None:
+    """torchao folds the normalisation into the one weight for each call."""
     twins = replace(task("cnn"), model=Twins, fit=lambda module, seed, progress: called_with(module, data("cnn")))
-    program = fine_tune(twins, 0, lambda done, total: None)
-    outputs = [eager(p)({"x": data("cnn")})["y"] for p in (program.fake, program.integers)]
-    assert relative_rms(outputs[1], outputs[0]) < 0.02  # a fold for each call, into one weight, made it 2.4
+    with pytest.raises(Unsupported, match="another model once torchao has converted it"):
+        quantize_aware(twins, out=tmp_path)
 
 
 class Masked(nn.Module):
