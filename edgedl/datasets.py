@@ -150,13 +150,11 @@ def _writable(dataset: Dataset) -> Iterator[None]:
     """OutputExists, with the way out, where the cache cannot be written: a full disk, a place that is none."""
     try:
         yield
-    except OSError as error:
+    except (OSError, OutputExists) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition(";")[0]
         raise OutputExists(
-            f"cannot keep the data set {dataset.name} in {cache()}: {error.strerror}; nothing was kept; "
-            "XDG_CACHE_HOME moves the cache"
+            f"cannot keep the data set {dataset.name} in {cache()}: {reason}; nothing was kept; XDG_CACHE_HOME moves the cache"
         ) from error
-    except OutputExists as error:
-        raise OutputExists(f"{str(error).partition(';')[0]}; XDG_CACHE_HOME moves the cache") from error
 
 
 def _download(dataset: Dataset, target: Path, progress: Progress) -> None:

@@ -13,7 +13,7 @@ from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import UnknownName, Unsupported
 from edgedl.exporting import Subject, eager, resolve, torch_reference, with_max_drop
 from edgedl.files import make_folder, refuse_existing, staging
-from edgedl.schemes import SCHEMES, Tolerance
+from edgedl.schemes import SCHEMES
 from edgedl.silence import silent
 from edgedl.spec import Feeds
 from edgedl.task import Progress, Task
@@ -49,8 +49,8 @@ def quantize_aware(
     targets = [folder / f"{resolved.name}.{scheme}{exporter.suffix}" for exporter in exporters]
     if not force:
         refuse_existing(*targets)
-    reference = _trained(resolved, seed, progress)
-    agreed = replace(SCHEMES[scheme], tolerance=_tolerance(reference, SCHEMES[scheme].tolerance))
+    reference, allowed = _trained(resolved, seed, progress)
+    agreed = replace(SCHEMES[scheme], tolerance=replace(SCHEMES[scheme].tolerance, relative_rms=allowed))
     provenance = {**provenance, "calibration": "training", "qat": {"seed": seed}}
     artifacts = []
     for exporter, target in zip(exporters, targets, strict=True):
@@ -62,32 +62,31 @@ def quantize_aware(
     return artifacts
 
 
-def _tolerance(reference: Reference, scheme: Tolerance) -> Tolerance:
-    from edgedl.qat.agreement import agreement
+def _trained(task: Task, seed: int, progress: Progress) -> tuple[Reference, float]:
+    """The fine-tuned model as what files are held against, and how near they have to be (relative RMS error).
 
-    assert reference.program
+    The score is still the float original's. Unsupported where torchao made another model of what was trained.
+    """
     with silent():
-        return replace(scheme, relative_rms=agreement(reference.program, reference.batches, scheme))
-
-
-def _trained(task: Task, seed: int, progress: Progress) -> Reference:
-    """The fine-tuned model as what files are held against; the score is still the float original's."""
-    with silent():
+        from edgedl.qat.agreement import agreement
         from edgedl.qat.train import fine_tune
     original, trained = torch_reference(task), fine_tune(task, seed, progress)
-    _check_conversion(task, trained, original.batches)
+    with silent():
+        allowed = agreement(trained.integers, original.batches, SCHEMES["w8a8"].tolerance)
+    _check_conversion(task, trained, original.batches, allowed)
     return replace(
         original, name=f"{original.name}, trained with the rounding of int8", predict=eager(trained.integers),
         scored=original.predict, program=trained.integers,
-    )  # fmt: skip
+    ), allowed  # fmt: skip
 
 
-def _check_conversion(task: Task, trained: Trained, batches: Iterable[Feeds]) -> None:
-    """Unsupported unless the explicit integers compute what was trained, within what any int8 file may be off."""
+def _check_conversion(task: Task, trained: Trained, batches: Iterable[Feeds], allowed: float) -> None:
+    """The explicit integers are as near to what was trained as a file has to be to them."""
     fake, integers = eager(trained.fake), eager(trained.integers)
     pairs = [(fake(feeds), integers(feeds)) for feeds in batches]
     apart = max((relative_rms(got[name], want[name]) for want, got in pairs for name in want), default=0.0)
-    if not apart <= SCHEMES["w8a8"].tolerance.relative_rms:
+    if not apart <= allowed:
         raise Unsupported(
-            f"{task.name} is another model once torchao has converted it (relative RMS error {apart:.2g}): leave out --qat"
+            f"{task.name} is another model once torchao has converted it (relative RMS error {apart:.2g}, "
+            f"at most {allowed:.2g}): leave out --qat"
         )
