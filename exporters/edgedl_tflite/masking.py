@@ -1,12 +1,17 @@
-"""A rule about masks: a SELECT of minus infinity by a constant mask, which XNNPACK does not compute, is a sum that it does."""
+"""A rule about masks: a SELECT of minus infinity by a constant mask, which XNNPACK does not compute, is a sum that it does.
+
+No integers have a scale for such sums: `unbounded` names what stays in float for them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgedl_tflite import flatbuffer
 from edgedl_tflite.editing import Editing
 
 _CODE = schema.BuiltinOperator
@@ -33,3 +38,18 @@ def added(edit: Editing, select: Any) -> bool:
             edit.replace(select, builder.operators)
             return True
     return False
+
+
+def unbounded(model: Any) -> Iterator[str]:
+    """The names of what such sums and the SOFTMAX behind each compute."""
+    edit = Editing(model)
+    for operator in edit.operators:
+        terms = (
+            [edit.constant(index) for index in flatbuffer.numbers(operator.inputs)]
+            if edit.kind(operator) == "ADD"
+            else []
+        )
+        if any(values is not None and values.min(initial=0) <= _LOWEST for values in terms):
+            output = int(operator.outputs[0])
+            for index in (output, *(int(reader.outputs[0]) for reader in edit.readers(output))):
+                yield flatbuffer.text(edit.graph.tensors[index].name)

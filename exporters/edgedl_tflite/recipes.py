@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from edgedl.exporter import QuantizationOptions
 from edgedl_tflite.attention import attends
 from edgedl_tflite.layers import island, scope
 from edgedl_tflite.loops import PREFIX, products_in_loops
+from edgedl_tflite.masking import unbounded
 
 _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUPPORTED}
 _IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
@@ -26,16 +27,21 @@ def recipe_of(scheme: str, options: QuantizationOptions, model: Any) -> RecipeMa
     (_layers_alone if in_part else RECIPES[scheme])(recipe, _granularity(options))
     if scheme in _STATIC:
         _dynamic_in_loops(recipe, model, _granularity(options))
+        _in_float(recipe, map(scope, unbounded(model)))
     for place in island(model, options.wide):
         recipe.add_static_config(
             place, qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=16, weight_num_bits=8,
             weight_granularity=_granularity(options),
         )  # fmt: skip
-    for place in island(model, options.keep_float):
+    _in_float(recipe, island(model, options.keep_float))
+    return recipe
+
+
+def _in_float(recipe: RecipeManager, places: Iterable[str]) -> None:
+    for place in places:
         recipe.add_quantization_config(
             place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
-    return recipe
 
 
 def _granularity(options: QuantizationOptions) -> qtyping.QuantGranularity:

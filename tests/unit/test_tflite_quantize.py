@@ -84,6 +84,28 @@ def test_a_network_of_convolutions_stays_in_integers_where_it_attends(tmp_path):
     assert types == {"int8"}
 
 
+class _Causal(_Seen):
+    """What may look at what came before alone."""
+
+    def forward(self, x):
+        y = self.convolutions(x).flatten(2)
+        later = torch.ones(16, 16, dtype=torch.bool).triu(1)
+        return (((y.transpose(1, 2) @ y).masked_fill(later, float("-inf")).softmax(-1)) @ y.transpose(1, 2),)
+
+
+@pytest.mark.parametrize(("scheme", "largest"), [("w8a8", 0.02), ("w8a16", 0.005)])
+def test_masks_of_minus_infinity_have_no_scale_and_stay_in_float(tmp_path, scheme, largest):
+    torch.manual_seed(0)
+    path, x = tmp_path / "causal.tflite", np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    network = _Causal().eval()
+    exporter.export(Program("causal", network, {"x": x}, ("y",)), path)
+    exporter.quantize(path, SCHEMES[scheme], lambda: [{"x": x}], tmp_path / "q.tflite")
+    assert relative_l2(load(tmp_path / "q.tflite").run({"x": x})["y"], reference(network, x)[0]) < largest
+    model = read_checked(tmp_path / "q.tflite")
+    softmax = next(o for o in model.subgraphs[0].operators if flatbuffer.operator_name(model, o) == "SOFTMAX")
+    assert flatbuffer.TYPE_NAMES[model.subgraphs[0].tensors[softmax.outputs[0]].type] == "float32"
+
+
 @pytest.mark.parametrize("scheme", LARGEST_ERROR)
 def test_borders_keep_their_names_order_and_dtypes(scheme):
     session = load(quantized("encoder", scheme))
