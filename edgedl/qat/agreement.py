@@ -29,18 +29,17 @@ TIMES = 2.0
 
 def agreement(integers: Program, batches: Iterable[Feeds], scheme: Tolerance) -> float:
     """The largest relative RMS difference from `integers` that is agreement; never above what the scheme allows."""
-    nudged = eager(replace(integers, module=_nudged(integers.module)))
-    plain = eager(integers)
-    apart = [_apart(nudged, plain, feeds) for feeds in batches]
-    return min(max(NEAREST, TIMES * max(apart, default=0.0)), scheme.relative_rms)
-
-
-def _apart(nudged: object, plain: object, feeds: Feeds) -> float:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        got = nudged(feeds)  # type: ignore[operator]
-    want = plain(feeds)  # type: ignore[operator]
-    return max((relative_rms(got[name], want[name]) for name in want if want[name].dtype.kind == "f"), default=0.0)
+        nudged = apart(replace(integers, module=_nudged(integers.module)), integers, batches)
+    return min(max(NEAREST, TIMES * nudged), scheme.relative_rms)
+
+
+def apart(one: Program, other: Program, batches: Iterable[Feeds]) -> float:
+    """The largest relative RMS difference of a float output of `one` from that of `other`."""
+    pairs = ((eager(one)(feeds), eager(other)(feeds)) for feeds in batches)
+    floats = ((got[name], want[name]) for got, want in pairs for name in want if want[name].dtype.kind == "f")
+    return max((relative_rms(got, want) for got, want in floats), default=0.0)
 
 
 def _nudged(module: torch.nn.Module) -> torch.nn.Module:

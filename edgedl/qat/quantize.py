@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgedl import registry
 from edgedl.artifact import Artifact
@@ -15,12 +14,7 @@ from edgedl.exporting import Subject, eager, resolve, torch_reference, with_max_
 from edgedl.files import make_folder, refuse_existing, staging
 from edgedl.schemes import SCHEMES
 from edgedl.silence import silent
-from edgedl.spec import Feeds
 from edgedl.task import Progress, Task
-from edgedl.verify.parity import relative_rms
-
-if TYPE_CHECKING:
-    from edgedl.qat.train import Trained
 
 
 def quantize_aware(
@@ -68,25 +62,18 @@ def _trained(task: Task, seed: int, progress: Progress) -> tuple[Reference, floa
     The score is still the float original's. Unsupported where torchao made another model of what was trained.
     """
     with silent():
-        from edgedl.qat.agreement import agreement
+        from edgedl.qat.agreement import agreement, apart
         from edgedl.qat.train import fine_tune
     original, trained = torch_reference(task), fine_tune(task, seed, progress)
     with silent():
         allowed = agreement(trained.integers, original.batches, SCHEMES["w8a8"].tolerance)
-    _check_conversion(task, trained, original.batches, allowed)
+        converted = apart(trained.integers, trained.fake, original.batches)
+    if not converted <= allowed:
+        raise Unsupported(
+            f"{task.name} is another model once torchao has converted it (relative RMS error {converted:.2g}, "
+            f"at most {allowed:.2g}): leave out --qat"
+        )
     return replace(
         original, name=f"{original.name}, trained with the rounding of int8", predict=eager(trained.integers),
         scored=original.predict, program=trained.integers,
     ), allowed  # fmt: skip
-
-
-def _check_conversion(task: Task, trained: Trained, batches: Iterable[Feeds], allowed: float) -> None:
-    """The explicit integers are as near to what was trained as a file has to be to them."""
-    fake, integers = eager(trained.fake), eager(trained.integers)
-    pairs = [(fake(feeds), integers(feeds)) for feeds in batches]
-    apart = max((relative_rms(got[name], want[name]) for want, got in pairs for name in want), default=0.0)
-    if not apart <= allowed:
-        raise Unsupported(
-            f"{task.name} is another model once torchao has converted it (relative RMS error {apart:.2g}, "
-            f"at most {allowed:.2g}): leave out --qat"
-        )

@@ -6,22 +6,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from edgedl import ledger
 from edgedl.errors import EngineFailed
 from edgedl.exporter import Description
 from edgedl.exporter import Layer as Named
 from edgedl_pnnx import graph
 from edgedl_pnnx.bundle import Bundle
-from edgedl_pnnx.values import values
+from edgedl_pnnx.values import as_written, values
 
 _DIMENSIONS = ("", "1D", "3D", "DepthWise", "DepthWise1D", "DepthWise3D")
 _DECONVOLUTIONS = tuple(f"Deconvolution{kind}" for kind in _DIMENSIONS)
-_WITH_MACS = (
+WITH_MACS = (
     *(f"Convolution{kind}" for kind in _DIMENSIONS), *_DECONVOLUTIONS, "InnerProduct", "Gemm", "LSTM", "GRU", "RNN",
 )  # fmt: skip
-_UNKNOWN_COST = ("MatMul", "SDPA", "MultiHeadAttention", "DeformableConv2D", "Einsum")
+"""Layers whose multiply-accumulates follow from their weights"""
+UNKNOWN_COST = ("MatMul", "SDPA", "MultiHeadAttention", "DeformableConv2D", "Einsum")
+"""Others that multiply"""
 
 
 def layers(source: Path) -> tuple[Named, ...]:
@@ -32,7 +32,7 @@ def layers(source: Path) -> tuple[Named, ...]:
     return tuple(
         Named(layer.name, layer.kind, layer.outputs[0], _parameters(layer), _macs(layer, sizes))
         for layer in read
-        if layer.kind in _WITH_MACS
+        if layer.kind in WITH_MACS
     )
 
 
@@ -68,22 +68,18 @@ def _parameters(layer: graph.Layer) -> int:
 
 
 def _all_macs(bundle: Bundle, read: tuple[graph.Layer, ...]) -> int | None:
-    if any(layer.kind in _UNKNOWN_COST for layer in read):
+    if any(layer.kind in UNKNOWN_COST for layer in read):
         return None
     sizes = _sizes(bundle, read)
-    found = [_macs(layer, sizes) for layer in read if layer.kind in _WITH_MACS]
+    found = [_macs(layer, sizes) for layer in read if layer.kind in WITH_MACS]
     return None if None in found else sum(count or 0 for count in found)
 
 
 def _sizes(bundle: Bundle, read: tuple[graph.Layer, ...]) -> Mapping[str, int]:
     """Blob -> elements at the written shapes, dynamic axes as 1; none where the network does not run so."""
-    feeds = {
-        port.spec.name: np.zeros([d if isinstance(d, int) else 1 for d in port.spec.shape], port.spec.dtype)
-        for port in bundle.inputs
-    }
-    wanted = {_counted(layer) for layer in read if layer.kind in _WITH_MACS}
+    wanted = {_counted(layer) for layer in read if layer.kind in WITH_MACS}
     try:
-        return {blob: array.size for blob, array in values(bundle, feeds, wanted)}
+        return {blob: array.size for blob, array in values(bundle, as_written(bundle), wanted)}
     except EngineFailed:
         return {}
 

@@ -14,6 +14,14 @@ from edgedl.spec import Array, Feeds
 from edgedl_pnnx.bundle import Bundle
 
 
+def as_written(bundle: Bundle) -> Feeds:
+    """Zeros at the written shapes, dynamic axes as 1."""
+    return {
+        port.spec.name: np.zeros([d if isinstance(d, int) else 1 for d in port.spec.shape], port.spec.dtype)
+        for port in bundle.inputs
+    }
+
+
 def values(bundle: Bundle, feeds: Feeds, blobs: Iterable[str]) -> Iterator[tuple[str, Array]]:
     """(blob, its values in float32) of one run. EngineFailed if ncnn gives up."""
     net = ncnn.Net()

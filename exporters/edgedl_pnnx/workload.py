@@ -12,7 +12,8 @@ from edgedl.errors import Unsupported
 from edgedl.workload import Operation, Workload, convolution_kind, matrix_kind
 from edgedl_pnnx import graph
 from edgedl_pnnx.bundle import Bundle
-from edgedl_pnnx.values import values
+from edgedl_pnnx.layers import UNKNOWN_COST, WITH_MACS
+from edgedl_pnnx.values import as_written, values
 
 Shapes = Mapping[str, tuple[int, ...]]
 """blob -> its lengths without the batch, channels first"""
@@ -21,7 +22,6 @@ _NONLINEAR = ("Swish", "HardSwish", "Sigmoid", "HardSigmoid", "GELU", "TanH", "E
 _STRANGE = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "recurrent"),
     **dict.fromkeys(("MatMul", "SDPA", "MultiHeadAttention"), "attention"),
-    **dict.fromkeys(("Deconvolution", "DeconvolutionDepthWise", "Deconvolution1D", "Convolution3D"), "unknown"),
 }
 
 
@@ -38,10 +38,10 @@ def operations(layers: Iterable[graph.Layer], shapes: Shapes) -> Iterable[Operat
     for layer in layers:
         if layer.kind in _NONLINEAR:
             yield Operation("nonlinear", layer.kind, 0, math.prod(shapes[layer.outputs[0]]))
-        elif layer.kind in _STRANGE:
-            yield Operation(_STRANGE[layer.kind], layer.kind, 0, 0)
         elif layer.kind in _CONVOLUTIONS or layer.kind in ("InnerProduct", "Gemm"):
             yield _product(layer, shapes[layer.inputs[0]], shapes[layer.outputs[0]])
+        elif layer.kind in (*WITH_MACS, *UNKNOWN_COST):
+            yield Operation(_STRANGE.get(layer.kind, "unknown"), layer.kind, 0, 0)
 
 
 def _product(layer: graph.Layer, given: tuple[int, ...], gives: tuple[int, ...]) -> Operation:
@@ -66,15 +66,8 @@ def _convolution(layer: graph.Layer, channels: int, positions: int) -> str:
 
 
 def _shapes(bundle: Bundle, layers: Iterable[graph.Layer], path: Path) -> Shapes:
-    feeds = {
-        port.spec.name: np.zeros([d if isinstance(d, int) else 1 for d in port.spec.shape], port.spec.dtype)
-        for port in bundle.inputs
-    }
+    blobs = [blob for layer in layers for blob in (*layer.inputs, layer.outputs[0])]
     try:
-        return {blob: array.shape for blob, array in values(bundle, feeds, _blobs(layers))}
+        return {blob: array.shape for blob, array in values(bundle, as_written(bundle), blobs)}
     except Exception as error:
         raise Unsupported(f"{path} does not run at its written shapes, dynamic axes as 1: {error}") from error
-
-
-def _blobs(layers: Iterable[graph.Layer]) -> list[str]:
-    return [blob for layer in layers for blob in (*layer.inputs, layer.outputs[0])]

@@ -180,6 +180,21 @@ class TestExporter:
         assert registry.exporter("ncnn").workload(narrow.path).features() == one
         assert registry.exporter("ncnn").workload(narrow.path).scheme == "w8a8"
 
+    @pytest.mark.parametrize(
+        ("kind", "told"),
+        [
+            ("LSTM", "recurrent"),
+            ("MatMul", "attention"),
+            ("Deconvolution3D", "unknown"),
+            ("DeformableConv2D", "unknown"),
+        ],
+    )
+    def test_what_no_prediction_was_fitted_to_is_told(self, kind: str, told: str) -> None:
+        from edgedl_pnnx.workload import operations
+
+        layer = graph.Layer(kind, "one", ("a",), ("b",), {})
+        assert [one.kind for one in operations([layer], {"a": (1, 2, 2), "b": (1, 4, 4)})] == [told]
+
     def test_int8_is_as_near_as_int8_can_be(self, made: Artifact, tmp_path: Path) -> None:
         narrow = edgedl.quantize(made, "w8a8", task=task(), out=tmp_path)
         assert narrow.manifest
