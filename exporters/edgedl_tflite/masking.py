@@ -19,6 +19,8 @@ _LOWEST = -1e30
 """From here on down, a sum with any score of a size below 1e22 rounds to the number itself."""
 _MOST = 1 << 18
 """Elements of a mask, whose floats take a megabyte then."""
+_SHARE = 0.05
+"""What these floats may take of all constants: a small file stays small"""
 
 
 def added(edit: Editing, select: Any) -> bool:
@@ -26,6 +28,8 @@ def added(edit: Editing, select: Any) -> bool:
     output = int(select.outputs[0])
     mask = edit.constant(int(select.inputs[0]))
     if mask is None or mask.size > _MOST or edit.only_reader(output, "SOFTMAX") is None:
+        return False
+    if 4 * mask.size > _SHARE * sum(len(buffer.data) for buffer in edit.model.buffers if buffer.data is not None):
         return False
     for number, other, hidden in ((1, 2, mask), (2, 1, ~mask)):
         value, scores = edit.constant(int(select.inputs[number])), int(select.inputs[other])

@@ -257,20 +257,30 @@ def masked(drawn: Drawing, scores: int, value: float, hides: bool) -> int:
 @pytest.mark.parametrize("value", [-np.inf, float(np.finfo(np.float32).min)])
 def test_a_constant_mask_is_added_to_the_scores(value, hides):
     drawn = Drawing()
+    drawn.weights(64, 64)
     x = drawn.tensor([HEADS, TIME, TIME])
     y = drawn.softmax(masked(drawn, x, value, hides))
     assert drawn.simplified([x], y, tolerance=0) == {"ADD": 1, "SOFTMAX": 1}
 
 
+def test_a_mask_that_would_weigh_much_beside_the_weights_stays():
+    drawn = Drawing()
+    drawn.weights(8, 8)
+    x = drawn.tensor([HEADS, TIME, TIME])
+    assert drawn.simplified([x], drawn.softmax(masked(drawn, x, -np.inf, True))) == {"SELECT_V2": 1, "SOFTMAX": 1}
+
+
 @pytest.mark.parametrize("value", [0.0, -100.0])
 def test_a_mask_of_numbers_that_count_stays(value):
     drawn = Drawing()
+    drawn.weights(64, 64)
     x = drawn.tensor([HEADS, TIME, TIME])
     assert drawn.simplified([x], drawn.softmax(masked(drawn, x, value, True)))["SELECT_V2"] == 1
 
 
 def test_a_mask_of_anything_but_scores_stays():
     drawn = Drawing()
+    drawn.weights(64, 64)
     x = drawn.tensor([HEADS, TIME, TIME])
     assert drawn.simplified([x], masked(drawn, x, -np.inf, True)) == {"SELECT_V2": 1}
 
