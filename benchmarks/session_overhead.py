@@ -41,11 +41,31 @@ def bare_litert(path: str, feeds: dict[str, Array]) -> Callable[[], object]:
     return run
 
 
+def bare_openvino(path: str, feeds: dict[str, Array]) -> Callable[[], object]:
+    import openvino
+
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": "1", "ENABLE_CPU_PINNING": "NO"}
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    request = compiled.create_infer_request()
+    arrays = [feeds[port.any_name] for port in compiled.inputs]
+
+    def run() -> object:
+        for number, array in enumerate(arrays):
+            request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
+        request.infer()
+        return [request.get_output_tensor(number).data.copy() for number in range(len(compiled.outputs))]
+
+    return run
+
+
+ENGINES = (("ort", "onnx", bare_ort), ("litert", "tflite", bare_litert), ("openvino", "onnx", bare_openvino))
+
+
 def main() -> None:
     feeds = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
-    for suffix, bare in (("onnx", bare_ort), ("tflite", bare_litert)):
+    for runtime, suffix, bare in ENGINES:
         path = str(MODELS / f"sum.{suffix}")
-        session = load(path, threads=1)
+        session = load(path, runtime, threads=1)
         ratios = interleaved(lambda s=session: s.run(feeds), bare(path, feeds), rounds=100, runs=2000)
         print(sentence(f"session.run over the bare call, {session.engine}", ratios, 1.05))
 

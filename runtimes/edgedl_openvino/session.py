@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
+import numpy as np
 import openvino
 
 from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor, Unavailable
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source, dequantize, option_value
-from edgedl.spec import Array, Feeds
+from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl_openvino.names import specs
+from edgedl_openvino.requests import RequestPool
 from edgedl_openvino.sixteen import keep_rounded_values
 
 _PRECISIONS = {"auto": "", "f32": "f32", "bf16": "bf16", "f16": "f16"}
@@ -46,16 +47,21 @@ class OpenvinoSession(Session):
             f"openvino {openvino.__version__.split('-')[0]}, {precision_of(compiled)}",
             device,
         )
-        self._lock, self._request = threading.Lock(), compiled.create_infer_request()
+        self._requests = RequestPool(compiled)
+        self._expected = [(spec.name, np.dtype(spec.dtype), spec) for spec in self.inputs]
+        self._names = [spec.name for spec in self.outputs]
         self._quantized = [spec for spec in self.outputs if spec.quantization]
 
     def _invoke(self, feeds: Feeds) -> dict[str, Array]:
-        arrays = [self._checked(feeds, number) for number in range(len(self.inputs))]
+        arrays = [_checked(feeds[name], dtype, spec) for name, dtype, spec in self._expected]
         if len(feeds) != len(arrays):
             raise InvalidTensor(f"expected {len(arrays)} inputs, got {len(feeds)}")
-        with self._lock:
-            results = self._request.infer(arrays, share_inputs=True)
-            outputs = {spec.name: results[number] for number, spec in enumerate(self.outputs)}
+        request = self._requests.take()
+        try:
+            results = request.run(arrays)
+        finally:
+            self._requests.give_back(request)
+        outputs = dict(zip(self._names, results))  # noqa: B905 - strict costs as much as the rest
         for spec in self._quantized:
             assert spec.quantization
             outputs[spec.name] = dequantize(outputs[spec.name], spec.quantization)
@@ -63,14 +69,16 @@ class OpenvinoSession(Session):
 
     def counters(self) -> list[Any]:
         """OpenVINO's ProfilingInfo of each node in the last run; for a session with `counters`."""
-        return list(self._request.get_profiling_info())
+        request = self._requests.take()
+        info = request.profiling_info()
+        self._requests.give_back(request)
+        return info
 
-    def _checked(self, feeds: Feeds, number: int) -> Array:
-        spec = self.inputs[number]
-        array = feeds[spec.name]
-        if array.dtype.name != spec.dtype or not spec.accepts(array.shape):
-            raise InvalidTensor(f"input {spec.name!r} is {array.dtype}{list(array.shape)}, expected {spec}")
-        return array
+
+def _checked(array: Array, dtype: np.dtype[Any], spec: TensorSpec) -> Array:
+    if array.dtype != dtype or not (array.shape == spec.shape or spec.accepts(array.shape)):
+        raise InvalidTensor(f"input {spec.name!r} is {array.dtype}{list(array.shape)}, expected {spec}")
+    return array
 
 
 def _compiled(source: Artifact, threads: int | None, options: Options, counters: bool) -> Any:

@@ -24,6 +24,16 @@ def _sum(format: str) -> Artifact:
     return Artifact(Path(str(files("edgedl") / "models" / f"sum.{format}")))
 
 
+def _echo(path: Path) -> Path:
+    """A file that negates x of [rows, columns], both of any length."""
+    from onnx import TensorProto, helper, save
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "columns"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "echo", ends[:1], ends[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
 @dataclass
 class Dimension:
     length: int
@@ -112,6 +122,23 @@ class TestEngine:
         first = session.run({"a": ONE, "b": ONE})["sum"]
         session.run({"a": 5 * ONE, "b": ONE})
         assert first.tolist() == [2.0]
+
+    @pytest.mark.parametrize("columns", [4, 5000], ids=["copied", "shared"])
+    def test_inputs_of_every_layout_and_length(self, tmp_path: Path, columns: int) -> None:
+        """Small inputs are copied into bound memory, large ones are read where they lie; shapes change from run to run."""
+        session = load(_echo(tmp_path / "echo.onnx"), "openvino", threads=1, options={"precision": "f32"})
+        rows = np.arange(6 * columns, dtype=np.float32).reshape(6, columns)
+        read_only = rows.copy()
+        read_only.setflags(write=False)
+        for array in (rows[:2], rows[:3], rows[::2], read_only, rows[:, ::-1], rows[:3]):
+            assert np.array_equal(session.run({"x": array})["y"], -array)
+
+    def test_a_shared_input_is_read_anew(self, tmp_path: Path) -> None:
+        session = load(_echo(tmp_path / "echo.onnx"), "openvino", threads=1, options={"precision": "f32"})
+        array = np.ones((1, 5000), np.float32)
+        first = session.run({"x": array})["y"]
+        array *= 2
+        assert (first == -1).all() and (session.run({"x": array})["y"] == -2).all()
 
     def test_threads_share_a_session(self) -> None:
         session = load(_sum("onnx"), "openvino", threads=1)
