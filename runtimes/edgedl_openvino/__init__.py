@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from edgedl.runtime import NO_OPTIONS, Options, Session, Source
 if TYPE_CHECKING:
     from edgedl.measure.profile import Profile
     from edgedl.spec import Feeds
+
+# OpenVINO reports its own import to an analytics host through this package, and does without where it is not there.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class OpenvinoRuntime:
