@@ -20,6 +20,7 @@ from edgedl.errors import InvalidArtifact, UnknownName, Unsupported
 from edgedl.files import sha256
 from edgedl.group import Group, MemberFile
 from edgedl.spec import DTYPES, Array, Quantization, State, TensorSpec
+from edgedl.util.file_name import checked_file_name
 
 SCHEMA_VERSION = 1
 FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".ncnn": "ncnn"}
@@ -59,6 +60,7 @@ class Manifest:
                 raise ValueError(f"schema version {data['schema_version']!r}, expected {SCHEMA_VERSION}")
             if odd := [key for key, kind in _KINDS.items() if not isinstance(data.get(key), kind)]:
                 raise ValueError(f"{odd[0]!r} is {data.get(odd[0])!r}")
+            checked_file_name(data["name"])
             inputs, outputs = (tuple(map(_spec, data.pop(side))) for side in ("inputs", "outputs"))
             states = tuple(State(str(item["input"]), str(item["output"])) for item in data.pop("states", ()))
             members = data.pop("group", None)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 from edgedl.spec import State
+from edgedl.util.file_name import checked_file_name
 
 SUFFIX = ".group"
 KIND = "encoder-decoder"
@@ -99,7 +99,8 @@ class Group:
 def parse(data: Mapping[str, Any]) -> Group:
     """From what `dataclasses.asdict` made of a group, after a trip through JSON; ValueError, KeyError or TypeError."""
     members = {
-        str(name): MemberFile(_plain(item["file"]), str(item["sha256"])) for name, item in data["members"].items()
+        str(name): MemberFile(checked_file_name(item["file"]), str(item["sha256"]))
+        for name, item in data["members"].items()
     }
     if members.keys() != {"encoder", "decoder"}:
         raise ValueError(f"the members are {', '.join(members) or 'none'}, expected encoder and decoder")
@@ -117,10 +118,3 @@ def _loop(data: Mapping[str, Any]) -> DecodeLoop:
     zeros = {str(name): tuple(map(int, shape)) for name, shape in data["zeros"].items()}
     whole = data["begin"], data["end"], data["length"]
     return DecodeLoop(*whole, feeds, states, zeros, str(data["token"]), str(data["logits"]), data["beam"])
-
-
-def _plain(file: str) -> str:
-    """A name in the folder, and no path that leads out of it."""
-    if not isinstance(file, str) or PurePath(file).name != file or file in ("", "..") or "\\" in file:
-        raise ValueError(f"{file!r} is no file name")
-    return file

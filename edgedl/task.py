@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgedl.errors import InvalidReference
 from edgedl.group import DecodeLoop
 from edgedl.spec import Array, Axis, Feeds
+from edgedl.util.file_name import checked_file_name
 
 if TYPE_CHECKING:
     import torch
@@ -103,3 +105,9 @@ class Task:
     signatures: tuple[Mapping[str, int], ...] = ()
     decoding: EncoderDecoder | None = None
     processing: Processing | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            checked_file_name(self.name)
+        except ValueError as error:
+            raise InvalidReference(f"the name of the task names its files, and {error}") from error

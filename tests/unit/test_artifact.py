@@ -61,6 +61,13 @@ def test_text_that_is_no_manifest_is_refused(text: str) -> None:
         Manifest.from_json(text, "m")
 
 
+@pytest.mark.parametrize("name", ["../../../x", "/tmp/x", "a\\b", "..", ".x", "-x", "a\nb"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
+    """The name of an artifact names the files that are made from it."""
+    with pytest.raises(InvalidArtifact, match="is no file name"):
+        Manifest.from_json(replace(MANIFEST, name=name).to_json(), "m")
+
+
 @given(st.integers(0, 400), st.characters(codec="ascii"))
 def test_a_changed_character_raises_nothing_else(position: int, character: str) -> None:
     text = MANIFEST.to_json()
