@@ -162,6 +162,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class FloatRegion:
+    """Operators that a quantization left in float by itself, in the order of computation, and why."""
+
+    operators: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Stored:
     """One line of the byte ledger: the constants of one dtype that operators of one type read.
 
@@ -236,8 +244,8 @@ class Exporter(Protocol):
     def quantize(
         self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
         options: QuantizationOptions = DEFAULT_OPTIONS,
-    ) -> None:  # fmt: skip
-        """Write `source` under the scheme; `calibration` is given when the scheme needs it.
+    ) -> tuple[FloatRegion, ...]:  # fmt: skip
+        """Write `source` under the scheme and return what stays in float unasked; `calibration` is given when the scheme needs it.
 
         UnknownName for a layer that is not in the file; Unsupported for options that the format or scheme cannot carry out.
         """

@@ -16,7 +16,7 @@ from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Judge, Reference, deliver, saturation_of
 from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
-from edgedl.exporter import AUTO, DEFAULT_OPTIONS, Calibration, Exporter, QuantizationOptions
+from edgedl.exporter import AUTO, DEFAULT_OPTIONS, Calibration, Exporter, FloatRegion, QuantizationOptions
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import is_full, output_folder, refuse_existing, sha256, staging
 from edgedl.group import SUFFIX
@@ -90,6 +90,19 @@ def worth_on(parent: Artifact, target: str) -> Judge:
 
 
 @dataclass(frozen=True)
+class Written:
+    """How a file was written. options: with what AUTO came to. in_float: what stays in float unasked."""
+
+    options: QuantizationOptions
+    in_float: tuple[FloatRegion, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the manifest's provenance tells it."""
+        regions = [asdict(region) for region in self.in_float]
+        return {"options": asdict(self.options), **({"in_float": regions} if regions else {})}
+
+
+@dataclass(frozen=True)
 class Job:
     """A float artifact on its way to a narrower one at `path`: everything but the options.
 
@@ -104,11 +117,11 @@ class Job:
     provenance: Mapping[str, Any]
     path: Path
 
-    def write(self, options: QuantizationOptions, path: Path) -> QuantizationOptions:
-        """The file alone, not proven, and what AUTO came to; Unsupported where options or scheme cannot be carried out."""
+    def write(self, options: QuantizationOptions, path: Path) -> Written:
+        """The file alone, not proven; Unsupported where options or scheme cannot be carried out."""
         if AUTO not in options.narrow:
-            _write(self.exporter, self.source, self.scheme, self.runs, path, options)
-            return options
+            regions = _write(self.exporter, self.source, self.scheme, self.runs, path, options)
+            return Written(options, regions)
         named = tuple(name for name in options.narrow if name != AUTO)
         self.write(replace(options, narrow=named), path)
         found = saturation_of(path, self._claim({})).confirmed
@@ -123,10 +136,10 @@ class Job:
         """Written, proven and put in its place; `found` goes into the provenance. remedy: for what is not proven."""
         with staging(self.path.parent) as stage:
             staged = stage / self.path.name
-            carried_out = self.write(options, staged)
+            written = self.write(options, staged)
             claim = replace(
-                self._claim({**self.provenance, "options": asdict(carried_out), **found}), judge=judge,
-                allow_slower=allow_slower, remedy=partial(remedy, self, carried_out),
+                self._claim({**self.provenance, **written.to_dict(), **found}), judge=judge,
+                allow_slower=allow_slower, remedy=partial(remedy, self, written.options),
             )  # fmt: skip
             return deliver(staged, self.path.parent, claim)
 
@@ -328,9 +341,9 @@ def _prepared(
 def _write(
     exporter: Exporter, source: Artifact, scheme: Scheme, data: Calibration | None, path: Path,
     options: QuantizationOptions,
-) -> None:  # fmt: skip
+) -> tuple[FloatRegion, ...]:  # fmt: skip
     try:
-        exporter.quantize(source.path, scheme, data, path, options)
+        return exporter.quantize(source.path, scheme, data, path, options)
     except EdgedlError:
         raise
     except Exception as error:

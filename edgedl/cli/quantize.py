@@ -80,7 +80,7 @@ def command(
         click.echo(sentence)
     for artifact in artifacts:
         click.echo(output.proven_line(artifact))
-        for line in (*_kept(artifact), *_saturating(artifact)):
+        for line in (*_in_float(artifact), *_kept(artifact), *_saturating(artifact)):
             click.echo(line)
 
 
@@ -100,6 +100,14 @@ def _how(auto: bool, qat: bool, seconds: float | None, given: dict[str, Any]) ->
         )
     given["scheme"] = given["scheme"] or "w8a8"
     return functools.partial(autotune, seconds=SECONDS if seconds is None else seconds, told=output.note)
+
+
+def _in_float(artifact: Artifact) -> Iterator[str]:
+    """What the quantization left in float by itself, and why."""
+    for region in artifact.manifest.provenance.get("in_float", ()) if artifact.manifest else ():
+        first, *others = region["operators"]
+        more = f" and {len(others)} operator{'s' if len(others) > 1 else ''} behind it" if others else ""
+        yield f"  stays in float: {first}{more}: {region['reason']}"
 
 
 def _kept(artifact: Artifact) -> Iterator[str]:

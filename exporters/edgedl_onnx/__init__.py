@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, Layer, Program, QuantizationOptions
+from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, FloatRegion, Layer, Program, QuantizationOptions
 from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds
@@ -44,10 +44,10 @@ class OnnxExporter:
     def quantize(
         self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
         options: QuantizationOptions = DEFAULT_OPTIONS,
-    ) -> None:  # fmt: skip
+    ) -> tuple[FloatRegion, ...]:  # fmt: skip
         from edgedl_onnx.quantize import quantize
 
-        quantize(source, scheme, calibration, path, options)
+        return quantize(source, scheme, calibration, path, options)
 
     def layers(self, source: Path) -> tuple[Layer, ...]:
         from edgedl_onnx.layers import layers

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgedl.exporter import Calibration, QuantizationOptions
+from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
 from edgedl.schemes import Scheme
 from edgedl_onnx import blockwise, dynamic, static, weight_only
 from edgedl_onnx.layers import layers
 
-Work = Callable[[Path, Calibration | None, Path, QuantizationOptions], None]
+Work = Callable[[Path, Calibration | None, Path, QuantizationOptions], tuple[FloatRegion, ...] | None]
 
 _BY_SCHEME: dict[str, Work] = {
     "w8a8": static.int8,
@@ -37,10 +37,12 @@ _OPTIONS = {
 
 def quantize(
     source: Path, scheme: Scheme, calibration: Calibration | None, path: Path, options: QuantizationOptions
-) -> None:
+) -> tuple[FloatRegion, ...]:
     """Write `source` under `scheme` to `path`, one self-contained file with the same inputs and outputs.
+
+    Returns what stays in float unasked, because integers would lose it.
 
     Unsupported for an option that the scheme has no use for, UnknownName for a layer that is not there.
     """
     options.check(f"{scheme.name} in ONNX", _OPTIONS[scheme.name], lambda: layers(source))
-    _BY_SCHEME[scheme.name](source, calibration, path, options)
+    return _BY_SCHEME[scheme.name](source, calibration, path, options) or ()

@@ -18,8 +18,9 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverridesHelper
 
 from edgedl.calibrators import ranges
-from edgedl.exporter import Calibration, QuantizationOptions
-from edgedl_onnx import bias
+from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
+from edgedl.formats.rounding_loss import names
+from edgedl_onnx import bias, lossy
 from edgedl_onnx.equalize import equalize
 from edgedl_onnx.graph import read
 from edgedl_onnx.layers import island, layer_name, name_nodes
@@ -32,24 +33,30 @@ _PRODUCTS = ["MatMul", "Gemm"]
 _WEIGHTED = (*_PRODUCTS, "Conv", "Gather")
 
 
-def int8(source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions) -> None:
+def int8(
+    source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions
+) -> tuple[FloatRegion, ...]:
     """U8 activations and S8 weights: the fast static form on x86 and on ARM."""
-    _quantize(source, required("w8a8", calibration), path, options, QuantType.QUInt8)
+    return _quantize(source, required("w8a8", calibration), path, options, QuantType.QUInt8)
 
 
-def int16(source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions) -> None:
+def int16(
+    source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions
+) -> tuple[FloatRegion, ...]:
     """U16 activations and S8 weights."""
-    _quantize(source, required("w8a16", calibration), path, options, QuantType.QUInt16)
+    return _quantize(source, required("w8a16", calibration), path, options, QuantType.QUInt16)
 
 
 def _quantize(
     source: Path, calibration: Calibration, path: Path, options: QuantizationOptions, activations: QuantType
-) -> None:
+) -> tuple[FloatRegion, ...]:
     with quiet(), tempfile.TemporaryDirectory() as folder:
         model = read(prepared(source, Path(folder)))
         name_nodes(model)  # what the optimisation made has no names
         _transform(model, options, calibration)
         operators = list(_WEIGHTED) if _attends(model) else sorted({*QLinearOpsRegistry, *QDQRegistry})
+        levels = 65535 if activations == QuantType.QUInt16 else 255
+        regions = lossy.float_regions(model, operators, calibration, levels, rounds_all=not _attends(model))
         found = ranges(lambda: Observer(model, _tensors(model, operators)).values(calibration), options.calibrator)
         extra = {
             "ActivationSymmetric": False,
@@ -61,11 +68,12 @@ def _quantize(
         }
         tool = QDQQuantizer(
             model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
-            [*island(model, options.keep_float), *_attention(model, options)], operators, extra,
+            [*island(model, options.keep_float), *_attention(model, options), *names(regions)], operators, extra,
         )  # fmt: skip
         tool.quantize_model()
         tool.model.topological_sort()
     onnx.save(tool.model.model, str(path))
+    return regions
 
 
 def _transform(model: onnx.ModelProto, options: QuantizationOptions, calibration: Calibration) -> None:

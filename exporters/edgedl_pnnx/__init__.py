@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedl import registry
-from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, Layer, Program, QuantizationOptions
+from edgedl.exporter import DEFAULT_OPTIONS, Calibration, Description, FloatRegion, Layer, Program, QuantizationOptions
 from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
 from edgedl.spec import Array, Feeds, TensorSpec
@@ -58,10 +58,11 @@ class NcnnExporter:
     def quantize(
         self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
         options: QuantizationOptions = DEFAULT_OPTIONS,
-    ) -> None:  # fmt: skip
+    ) -> tuple[FloatRegion, ...]:  # fmt: skip
         from edgedl_pnnx.quantize import quantize
 
         quantize(source, scheme, calibration, path, options)
+        return ()
 
     def layers(self, source: Path) -> tuple[Layer, ...]:
         from edgedl_pnnx.layers import layers

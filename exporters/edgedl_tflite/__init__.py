@@ -18,7 +18,7 @@ from edgedl.workload import Workload
 if TYPE_CHECKING:
     import torch
 
-    from edgedl.exporter import Calibration, Description, Layer, Piece, Program, QuantizationOptions
+    from edgedl.exporter import Calibration, Description, FloatRegion, Layer, Piece, Program, QuantizationOptions
     from edgedl.lifetimes import Lifetimes
 
 
@@ -53,10 +53,10 @@ class TfliteExporter:
     def quantize(
         self, source: Path, scheme: Scheme, calibration: Calibration | None, path: Path,
         options: QuantizationOptions = DEFAULT_OPTIONS,
-    ) -> None:  # fmt: skip
+    ) -> tuple[FloatRegion, ...]:  # fmt: skip
         from edgedl_tflite.quantize import quantize
 
-        quantize(source, scheme, calibration, path, options)
+        return quantize(source, scheme, calibration, path, options)
 
     def layers(self, source: Path) -> tuple[Layer, ...]:
         from edgedl_tflite.layers import layers

@@ -12,7 +12,8 @@ from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
 from edgedl.errors import Unsupported
-from edgedl.exporter import Calibration, QuantizationOptions
+from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
+from edgedl.formats import rounding_loss
 from edgedl.schemes import Scheme
 from edgedl.spec import Array
 from edgedl_tflite import bias, flatbuffer, names, signatures
@@ -20,8 +21,9 @@ from edgedl_tflite.calibrate import feeds_of, ranges
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.equalize import equalize
 from edgedl_tflite.layers import layers
+from edgedl_tflite.lossy import float_regions
 from edgedl_tflite.quiet import quiet
-from edgedl_tflite.recipes import RECIPES, recipe_of
+from edgedl_tflite.recipes import RECIPES, layers_alone, recipe_of
 from edgedl_tflite.reconnect import reconnect
 
 _PER_CHANNEL_VERSION = 12
@@ -41,29 +43,39 @@ _OPTIONS = {
 
 def quantize(
     source: Path, scheme: Scheme, calibration: Calibration | None, path: Path, options: QuantizationOptions
-) -> None:
+) -> tuple[FloatRegion, ...]:
     """Write `source` under the scheme, with its names, order and dynamic axes kept.
 
+    Returns what stays in float unasked, because integers would lose it.
     InvalidInput if calibration data is needed and missing; Unsupported if the tool cannot apply the scheme to the file.
     """
     if scheme.name not in RECIPES:
         raise Unsupported(f"TFLite has no scheme {scheme.name!r}: choose one of {', '.join(RECIPES)}")
     options.check(f"{scheme.name} in TFLite", _OPTIONS[scheme.name], lambda: layers(source))
     parts = [_quantized(source.name, part, scheme, calibration, options) for part in _read(source)]
-    path.write_bytes(flatbuffer.serialize(signatures.merge(parts)))
+    path.write_bytes(flatbuffer.serialize(signatures.merge([model for model, _ in parts])))
+    return tuple(dict.fromkeys(region for _, regions in parts for region in regions))
 
 
 def _quantized(
     name: str, original: Any, scheme: Scheme, calibration: Calibration | None, options: QuantizationOptions
-) -> Any:
-    """The quantized ModelT of a model with one signature."""
+) -> tuple[Any, tuple[FloatRegion, ...]]:
+    """The quantized ModelT of a model with one signature, and what stays in float in it."""
     _flatten_biases(original)
-    recipe, found = recipe_of(scheme.name, options, original), None
-    if scheme.needs_calibration:
-        feeds = feeds_of(original, scheme.name, calibration)
-        _transform(original, options, feeds)
-        found = ranges(name, original, recipe, feeds, options.calibrator)
-    content = _apply(name, flatbuffer.serialize(original), scheme, recipe, found)
+    if not scheme.needs_calibration:
+        return _carried_out(name, original, scheme, recipe_of(scheme.name, options, original), None), ()
+    feeds = feeds_of(original, scheme.name, calibration)
+    _transform(original, options, feeds)
+    levels = 65535 if scheme.activations == "int16" else 255
+    regions = float_regions(original, feeds, levels, rounds_all=not layers_alone(scheme.name, original))
+    recipe = recipe_of(scheme.name, options, original, rounding_loss.names(regions))
+    found = ranges(name, original, recipe, feeds, options.calibrator)
+    return _carried_out(name, original, scheme, recipe, found), regions
+
+
+def _carried_out(name: str, original: Any, scheme: Scheme, recipe: RecipeManager, ranges: dict[str, Any] | None) -> Any:
+    """The ModelT that the tool makes of the original, under the original's names."""
+    content = _apply(name, flatbuffer.serialize(original), scheme, recipe, ranges)
     quantized = _restored(flatbuffer.parse(content), original)
     quantized.signatureDefs[0].signatureKey = original.signatureDefs[0].signatureKey
     return quantized

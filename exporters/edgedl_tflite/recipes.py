@@ -20,11 +20,10 @@ _EVERYTHING = {"regex": ".*", "operation_name": qtyping.TFLOperationName.ALL_SUP
 _IN_LOOPS = f"{PREFIX}_[0-9]+/(steps|chunks)/"
 
 
-def recipe_of(scheme: str, options: QuantizationOptions, model: Any) -> RecipeManager:
-    """The recipe of a scheme of RECIPES for a float ModelT, with what stays float in it."""
+def recipe_of(scheme: str, options: QuantizationOptions, model: Any, in_float: Iterable[str] = ()) -> RecipeManager:
+    """The recipe of a scheme of RECIPES for a float ModelT, with what stays float in it: `in_float`, by what it computes, too."""
     recipe = RecipeManager()
-    in_part = scheme == "w8a8" and attends(model)
-    (_layers_alone if in_part else RECIPES[scheme])(recipe, _granularity(options))
+    (_layers_alone if layers_alone(scheme, model) else RECIPES[scheme])(recipe, _granularity(options))
     if scheme in _STATIC:
         _dynamic_in_loops(recipe, model, _granularity(options))
         _in_float(recipe, map(scope, unbounded(model)))
@@ -34,7 +33,13 @@ def recipe_of(scheme: str, options: QuantizationOptions, model: Any) -> RecipeMa
             weight_granularity=_granularity(options),
         )  # fmt: skip
     _in_float(recipe, island(model, options.keep_float))
+    _in_float(recipe, map(scope, in_float))
     return recipe
+
+
+def layers_alone(scheme: str, model: Any) -> bool:
+    """Whether the scheme makes integers of the layers with weights and of nothing else."""
+    return scheme == "w8a8" and attends(model)
 
 
 def _in_float(recipe: RecipeManager, places: Iterable[str]) -> None:
