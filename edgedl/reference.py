@@ -101,9 +101,9 @@ def _make(task: Task, weights: str | None) -> torch.nn.Module:
 def _find(text: str, inputs: tuple[str, ...]) -> Task:
     kind, _, name = text.rpartition(":")
     if text.endswith(".pt2"):
-        from edgedl import program_file
+        from edgedl.tasks import pt2
 
-        return program_file.task(Path(text))
+        return pt2.task(Path(text))
     if not kind or not name:
         raise InvalidReference(
             f"{text!r} is not a task reference: expected net.py:NAME, package.module:NAME, zoo:NAME, timm:NAME or a .pt2 file"
