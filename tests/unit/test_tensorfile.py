@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,23 @@ def test_views_and_foreign_byte_order_are_stored_by_value() -> None:
 
 
 SMALL = tensorfile.encode({"a": np.arange(3, dtype=np.float32), "b": np.ones((2, 2), np.int8)}, {"k": "v"})
+
+
+FAULTS = sorted((Path(__file__).parents[1] / "faults" / "weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", FAULTS, ids=lambda path: path.stem)
+def test_a_malformed_header_is_refused(path: Path) -> None:
+    """Holes, overlaps, names that stand twice, shapes that are no whole numbers, NaN."""
+    with pytest.raises(InvalidArtifact, match="is not a whole safetensors file"):
+        tensorfile.decode(path.read_bytes(), path.name)
+
+
+def test_too_many_tensors_are_refused() -> None:
+    entry = '{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
+    header = ("{" + ",".join(f'"{n}":{entry}' for n in range(100_001)) + "}").encode()
+    with pytest.raises(InvalidArtifact, match="100001 tensors"):
+        tensorfile.decode(len(header).to_bytes(8, "little") + header)
 
 
 @pytest.mark.parametrize("length", range(len(SMALL)))
