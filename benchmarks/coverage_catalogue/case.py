@@ -109,19 +109,14 @@ class Function(nn.Module):
 
 def _vary(part: nn.Module) -> None:
     """Leave no tensor of weights constant, as training leaves none: a lost normalisation, bias or scale then shows."""
-    statistics = {
-        name: value for name, value in part.named_buffers(recurse=False) if name in ("running_mean", "running_var")
-    }
-    for tensor in (*part.parameters(recurse=False), *statistics.values()):
-        if (
-            tensor is None
-            or not tensor.is_floating_point()
-            or not tensor.numel()
-            or not (tensor == tensor.flatten()[0]).all()
-        ):
-            continue
-        value = float(tensor.flatten()[0])
-        if value:
-            nn.init.uniform_(tensor, 0.5, 1.5).mul_(value if abs(value) > 0.01 else 0.1)
-        else:
-            nn.init.uniform_(tensor, -0.2, 0.2)
+    buffers = [value for name, value in part.named_buffers(recurse=False) if name in ("running_mean", "running_var")]
+    for tensor in (parameter.data for parameter in (*part.parameters(recurse=False), *buffers)):
+        if tensor.is_floating_point() and tensor.numel() and (tensor == tensor.flatten()[0]).all():
+            _draw_around(tensor, float(tensor.flatten()[0]))
+
+
+def _draw_around(tensor: torch.Tensor, value: float) -> None:
+    if value:
+        nn.init.uniform_(tensor, 0.5, 1.5).mul_(value if abs(value) > 0.01 else 0.1)
+    else:
+        nn.init.uniform_(tensor, -0.2, 0.2)
