@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -30,7 +31,23 @@ class FlatOutputs(Wrapper):
         self.module = module
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(tensor for _, tensor in named_tensors(self.module(*inputs)))
+        with attention_as_traced():
+            return tuple(tensor for _, tensor in named_tensors(self.module(*inputs)))
+
+
+@contextmanager
+def attention_as_traced() -> Iterator[None]:
+    """Attention computes as a trace of it does, without torch's fast path for inference.
+
+    Where a padding mask hides every key, the fast path gives NaN and the trace zeros; at hidden positions a nested tensor
+    gives zeros, and may come out shorter than it was.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def named_tensors(value: Any, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
@@ -146,7 +163,7 @@ def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple
 
 def _try_out(name: str, module: torch.nn.Module, inputs: Mapping[str, Array]) -> Any:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), attention_as_traced():
             return module(*(torch.from_numpy(array) for array in inputs.values()))
     except Exception as error:
         shapes = ", ".join(f"{key} {array.shape} {array.dtype}" for key, array in inputs.items())

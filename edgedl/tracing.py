@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from edgedl.exporter import Program
+from edgedl.lowering import lower
 
 
 def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedProgram:
@@ -31,9 +32,21 @@ def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedPro
 def export(
     module: torch.nn.Module, arguments: tuple[torch.Tensor, ...], axes: Any = None
 ) -> torch.export.ExportedProgram:
-    """torch.export, which raises what it raises; axes: its `dynamic_shapes`."""
-    with masks_as_given():
+    """torch.export with the lowering that every format needs; raises what torch.export raises. axes: its `dynamic_shapes`."""
+    with converter_tracing():
         return torch.export.export(module, arguments, dynamic_shapes=axes)
+
+
+@contextmanager
+def converter_tracing() -> Iterator[None]:
+    """What torch.export traces meanwhile, also inside a converter, is lowered, and masks are taken as given."""
+    trace = torch.export.export
+    torch.export.export = lambda *args, **kwargs: lower(trace(*args, **kwargs))
+    try:
+        with masks_as_given():
+            yield
+    finally:
+        torch.export.export = trace
 
 
 @contextmanager

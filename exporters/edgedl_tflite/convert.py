@@ -9,7 +9,7 @@ import torch
 
 from edgedl.exporter import Program
 from edgedl.spec import Array
-from edgedl.tracing import masks_as_given
+from edgedl.tracing import converter_tracing
 from edgedl_tflite import borders, flatbuffer, names
 from edgedl_tflite.failure import explain
 from edgedl_tflite.quiet import quiet
@@ -59,7 +59,7 @@ def _converter(program: Program) -> Callable[[torch.nn.Module, Mapping[str, Arra
         if nhwc := channels_last_inputs(inputs, program.channels_last):
             module = litert_torch.to_channel_last_io(module, args=nhwc)
             arguments = [t.permute(0, 2, 3, 1).contiguous() if i in nhwc else t for i, t in enumerate(arguments)]
-        with torch.no_grad(), masks_as_given():
+        with torch.no_grad(), converter_tracing():
             made = litert_torch.convert(module.eval(), tuple(arguments), quant_config=_integers(program))
         content: bytes = made.model_content()
         return content
