@@ -13,7 +13,8 @@ import torch
 from edgedl.decoding import decode, first_feeds
 from edgedl.errors import EdgedlError, InvalidInput, InvalidReference, UnknownName
 from edgedl.group import TOKENS
-from edgedl.program import FlatOutputs, predicting, program_of, shared_copy
+from edgedl.module_copy import shared_copy
+from edgedl.program import FlatOutputs, predicting, program_of
 from edgedl.source_lines import described
 from edgedl.spec import Array, Feeds, plain
 from edgedl.task import EncoderDecoder, Part, Predict, Task

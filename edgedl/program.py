@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -13,7 +12,7 @@ import torch
 
 from edgedl.errors import InvalidInput, InvalidReference
 from edgedl.exporter import Program
-from edgedl.silence import silent
+from edgedl.module_copy import shared_copy
 from edgedl.source_lines import user_line_of
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resize
 from edgedl.task import Predict, Task
@@ -141,14 +140,6 @@ def predicting(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence
         return {name: tensor.numpy() for name, tensor in zip(outputs, tensors, strict=True)}
 
     return predict
-
-
-def shared_copy(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy that shares the parameters: the user's own module keeps its mode and its buffers."""
-    tensors = (value for part in module.modules() for value in (*part._parameters.values(), *vars(part).values()))
-    shared = {id(tensor): tensor for tensor in tensors if isinstance(tensor, torch.Tensor)}
-    with silent():  # a traced graph warns of torch's own trees
-        return copy.deepcopy(module, shared)
 
 
 def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple[str, ...]:

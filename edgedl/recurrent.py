@@ -6,13 +6,13 @@ torch.export unrolls or decomposes these layers. An exporter swaps each, in a co
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from edgedl.module_copy import shared_copy
 from edgedl.program import Wrapper
 
 KINDS: dict[type[nn.Module], str] = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
@@ -38,7 +38,7 @@ def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Mo
         return _labelled(counterpart(module), KINDS[type(module)].lower()).eval()
     if not any(can_be_swapped(child) for child in module.modules()):
         return module
-    result = copy.deepcopy(module)
+    result = shared_copy(module)
     done: dict[nn.Module, nn.Module] = {}
     for path, parent in list(result.named_modules()):
         for name, child in list(parent._modules.items()):  # named_children leaves out a layer's second name

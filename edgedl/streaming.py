@@ -5,7 +5,6 @@ What a step model computes must equal the whole-sequence model at every length; 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 
 from edgedl.errors import InvalidInput
 from edgedl.exporter import Program
+from edgedl.module_copy import shared_copy
 from edgedl.program import Wrapper
 from edgedl.runtime import Session, Stream
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, State, resize
@@ -118,7 +118,7 @@ def step_program(whole: Program) -> StepProgram:
     }
     if not times:
         raise InvalidInput(f"streaming needs to know the time axis of {whole.name}: add --dynamic INPUT:AXIS={TIME}")
-    module = _StepModule(copy.deepcopy(whole.module), len(whole.inputs))
+    module = _StepModule(shared_copy(whole.module), len(whole.inputs))
     inputs = {
         name: array.take([0], axis=times[name]) if name in times else array for name, array in whole.inputs.items()
     }

@@ -6,7 +6,6 @@ own, such as one that standardizes its weight, becomes a plain one with the weig
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from edgedl.errors import InvalidInput
-from edgedl.program import shared_copy
+from edgedl.module_copy import full_copy, shared_copy
 
 _PRODUCTS: dict[Any, type[nn.Module]] = {torch.conv1d: nn.Conv1d, torch.conv2d: nn.Conv2d, torch.conv3d: nn.Conv3d}
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -68,7 +67,7 @@ def _plain(layer: nn.Module) -> nn.Module | None:
 
 def _unparametrized(layer: nn.Module) -> nn.Module:
     """Not by torch's own removal, which takes the property off the class, that copies of the layer share."""
-    plain: Any = copy.deepcopy(layer).eval()
+    plain: Any = full_copy(layer).eval()
     with torch.no_grad():
         values = {name: getattr(plain, name).clone() for name in plain.parametrizations}
     del plain._modules["parametrizations"]

@@ -10,7 +10,6 @@ activation   squared weights that read a channel, times its mean square on real 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import nn
 
 from edgedl.errors import InvalidInput
 from edgedl.exporter import Program
+from edgedl.module_copy import full_copy
 from edgedl.program import named_tensors
 from edgedl.pruning import layers
 from edgedl.pruning.groups import Group, Member
@@ -39,7 +39,7 @@ def scores(kind: str, program: Program, groups: Sequence[Group], data: Sequence[
 
     InvalidInput for an unknown kind, without data where it is needed, and for `bn` in a network without batch norm.
     """
-    module = copy.deepcopy(program.module.get_submodule("module")).requires_grad_(True)
+    module = full_copy(program.module.get_submodule("module")).requires_grad_(True)
     if kind in NEEDS_DATA and not data:
         raise InvalidInput(
             f"--importance {kind} needs real inputs: {program.name} has no calibration(); take magnitude"

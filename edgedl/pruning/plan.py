@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from edgedl.errors import InvalidInput
+from edgedl.module_copy import full_copy
 from edgedl.pruning import layers
 from edgedl.pruning.attention import SlimAttention
 from edgedl.pruning.folding import folded
@@ -56,7 +56,7 @@ class Plan:
                 f"the plan was made for another model: its fingerprint is {self.model!r}, this model's is {there!r}"
             )
         plain = folded(module, self.plain)
-        result = self.carried_out(copy.deepcopy(plain))
+        result = self.carried_out(full_copy(plain))
         _tie(plain, result)
         return result
 

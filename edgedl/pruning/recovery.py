@@ -8,7 +8,6 @@ latter (Ba & Caruana, Do Deep Nets Really Need to be Deep?, NeurIPS 2014, for th
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from torch import nn
 from edgedl.checkpoint import Checkpoint
 from edgedl.engine import Engine
 from edgedl.exporting import eager
+from edgedl.module_copy import full_copy
 from edgedl.program import named_tensors, program_of
 from edgedl.pruning.outcome import Options
 from edgedl.pruning.workshop import Workshop
@@ -58,7 +58,7 @@ def _with_distance(got: torch.Tensor, want: torch.Tensor) -> Any:
 @contextlib.contextmanager
 def taught_by(teacher: nn.Module, student: nn.Module) -> Iterator[Teaching]:
     """While this lasts, `student` learns from a copy of the teacher too, whoever trains it."""
-    teaching = Teaching(copy.deepcopy(teacher).eval().requires_grad_(False))
+    teaching = Teaching(full_copy(teacher).eval().requires_grad_(False))
     handle = student.register_forward_hook(teaching, with_kwargs=True)
     try:
         yield teaching
@@ -107,7 +107,7 @@ class Recovery:
         for number in range(1, rounds + 1):
             if least is not None and least <= self.options.max_drop:
                 break
-            latest = self.shop.trained(f"step{step}.round{number}", copy.deepcopy(latest), self._trained)
+            latest = self.shop.trained(f"step{step}.round{number}", full_copy(latest), self._trained)
             self.rounds += 1
             drop = self.drop(latest)
             if least is None or drop is None or drop <= least:

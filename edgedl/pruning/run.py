@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gzip
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from edgedl.exporting import Subject, export, resolve
 from edgedl.files import output_folder, refuse_existing, write_atomic
 from edgedl.measure import BenchmarkRecord, Estimate, speedup
 from edgedl.measure.summary import between, is_slower, times
+from edgedl.module_copy import full_copy
 from edgedl.program import program_of
 from edgedl.pruning import cost, importance, saved, selection, sparse
 from edgedl.pruning.bench import Bench
@@ -194,7 +194,7 @@ class _Run:
 
     def _sparse(self) -> tuple[Plan, nn.Module, Cutting]:
         """Zeros in place of weights, in steps; the shapes stay."""
-        module, steps = copy.deepcopy(folded(self.module, self.plain)), self.options.steps
+        module, steps = full_copy(folded(self.module, self.plain)), self.options.steps
         pattern = sparse.pattern(self.options.method)
         for step in range(1, steps + 1):
             if pattern:

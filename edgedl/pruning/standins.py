@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 
+from edgedl.module_copy import full_copy
 from edgedl.recurrent import KINDS, suffixes
 
 
@@ -65,7 +65,7 @@ def traceable(module: nn.Module) -> tuple[nn.Module, dict[str, nn.Module]]:
 
     A recurrent layer with projections stays, and what touches it is not pruned.
     """
-    scratch = copy.deepcopy(module).eval().requires_grad_(True)
+    scratch = full_copy(module).eval().requires_grad_(True)
     standins: dict[str, nn.Module] = {}
     for name, layer in list(scratch.named_modules()):
         made = _standin(layer)

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from edgedl.exporter import Program
-from edgedl.program import named_tensors, shared_copy
+from edgedl.module_copy import shared_copy
+from edgedl.program import named_tensors
 from edgedl.pruning import layers
 from edgedl.pruning.plan import Plan
 

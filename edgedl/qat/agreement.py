@@ -7,7 +7,6 @@ their edge, so that behind forty layers most differ by a step or more. How much 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ import torch
 
 from edgedl.exporter import Program
 from edgedl.exporting import eager
+from edgedl.module_copy import full_copy
 from edgedl.schemes import Tolerance
 from edgedl.spec import Feeds
 from edgedl.verify.parity import relative_rms
@@ -44,7 +44,7 @@ def apart(one: Program, other: Program, batches: Iterable[Feeds]) -> float:
 
 def _nudged(module: torch.nn.Module) -> torch.nn.Module:
     """A copy in which every activation is pushed by a random part of a step before it is rounded."""
-    copied = copy.deepcopy(module)
+    copied = full_copy(module)
     for graph in (part for part in copied.modules() if isinstance(part, torch.fx.GraphModule)):
         for node in graph.graph.nodes:
             if str(node.target) == "quantized_decomposed.quantize_per_tensor.default":
