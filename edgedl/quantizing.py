@@ -16,7 +16,15 @@ from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Judge, Reference, deliver, saturation_of
 from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
-from edgedl.exporter import AUTO, DEFAULT_OPTIONS, Calibration, Exporter, FloatRegion, QuantizationOptions
+from edgedl.exporter import (
+    AUTO,
+    DEFAULT_OPTIONS,
+    Calibration,
+    Description,
+    Exporter,
+    FloatRegion,
+    QuantizationOptions,
+)
 from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
 from edgedl.files import is_full, output_folder, refuse_existing, sha256, staging
 from edgedl.group import SUFFIX
@@ -147,6 +155,7 @@ class Job:
         return Claim(_stem(self.source), self.exporter, self.scheme, self.reference, provenance, runs=self.runs)
 
 
+_FLOATS = ("float32", "float16", "float64", "bfloat16")
 Remedy = Callable[[Job, QuantizationOptions, Path], str]
 """What to do about a file that was written with these options and is not proven; see edgedl.tune.remedy."""
 
@@ -343,7 +352,7 @@ def _write(
     options: QuantizationOptions,
 ) -> tuple[FloatRegion, ...]:  # fmt: skip
     try:
-        return exporter.quantize(source.path, scheme, data, path, options)
+        regions = exporter.quantize(source.path, scheme, data, path, options)
     except EdgedlError:
         raise
     except Exception as error:
@@ -353,3 +362,21 @@ def _write(
         raise Unsupported(
             f"{source.path} cannot be quantized to {scheme.name}: {type(error).__name__}: {first}"
         ) from error
+    _check_narrower(exporter, source.path, path, scheme)
+    return regions
+
+
+def _check_narrower(exporter: Exporter, source: Path, path: Path, scheme: Scheme) -> None:
+    """Unsupported where every weight is still as wide as in the source."""
+    before, after = (_float_bytes(exporter.describe(file), scheme) for file in (source, path))
+    if not any(before):
+        raise Unsupported(f"{source} has no {'float32' if scheme.name == 'fp16' else 'float'} weights to quantize")
+    if after >= before:
+        other = "" if scheme.name in ("fp16", "w8") else "; use --scheme w8, which stores every large weight in 8 bits"
+        raise Unsupported(f"{scheme.name} leaves every weight of {source} as wide as it is{other}")
+
+
+def _float_bytes(description: Description, scheme: Scheme) -> tuple[int, int]:
+    """Bytes of the weights that the scheme could make narrower, and of all such constants."""
+    wide = [line for line in description.ledger if line.dtype in _FLOATS and line.dtype != scheme.weights]
+    return sum(line.weights for line in wide), sum(line.count for line in wide)

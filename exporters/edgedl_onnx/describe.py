@@ -13,6 +13,7 @@ from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Description
 from edgedl.ledger import ledger
 from edgedl.spec import TensorSpec
+from edgedl_onnx.canonical import graphs, nodes, subgraphs
 from edgedl_onnx.graph import read
 
 Shapes = dict[str, tuple[int, ...]]
@@ -39,7 +40,7 @@ def _describe(model: onnx.ModelProto) -> Description:
     return Description(
         tuple(map(_spec, inputs)),
         tuple(map(_spec, model.graph.output)),
-        dict(Counter(node.op_type for node in model.graph.node)),
+        dict(Counter(node.op_type for node in nodes(model))),
         sum(math.prod(tensor.dims) for tensor in model.graph.initializer if _dtype(tensor.data_type) in _WEIGHT_DTYPES),
         sum(macs.values()) if (macs := macs_by_operator(model)) is not None else None,
         _bytes(model),
@@ -81,11 +82,12 @@ def _size(tensor: onnx.TensorProto) -> int:
 def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, str, int, int]]:
     """(operator, dtype, bytes, axes longer than 1) of every initializer; the operator is the first to compute with it, after what widens it."""
     constant = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:  # in the order of computation
+    every = list(nodes(model))  # in the order of computation, but for inner graphs, which come last
+    for node in every:
         if node.input and constant.issuperset(name for name in node.input if name):
             constant.update(node.output)
     reader: dict[str, str] = {}
-    for node in reversed(model.graph.node):
+    for node in reversed(every):
         for name in node.input:
             passed_on = next((reader[out] for out in node.output if out in reader), "unused")
             reader[name] = passed_on if constant.issuperset(node.output) else node.op_type
@@ -101,7 +103,7 @@ def shapes_of(model: onnx.ModelProto) -> Shapes:
     """Of every value and constant whose shape is written or can be inferred."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+    for value in (value for graph in graphs(inferred) for value in (*graph.input, *graph.value_info, *graph.output)):
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
             shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 1 for dim in dims)
@@ -109,14 +111,44 @@ def shapes_of(model: onnx.ModelProto) -> Shapes:
 
 
 def macs_by_operator(model: onnx.ModelProto) -> dict[str, int] | None:
-    """Multiply-accumulates by operator type; None if a shape that is needed is not known."""
-    shapes = shapes_of(model)
+    """Multiply-accumulates by operator type; None if a shape or a number of repetitions is not known.
+
+    Of the branches of an If, the one that costs most counts.
+    """
+    macs = _macs_in(model.graph, shapes_of(model))
+    return None if macs is None else dict(macs)
+
+
+def _macs_in(graph: onnx.GraphProto, shapes: Shapes) -> Counter[str] | None:
     macs: Counter[str] = Counter()
-    for node in (node for node in model.graph.node if node.op_type in _COSTS):
-        if (cost := macs_of(node, shapes)) is None:
+    for node in graph.node:
+        if (cost := _macs_with_inner(node, shapes)) is None:
             return None
-        macs[node.op_type] += cost
-    return dict(macs)
+        macs.update(cost)
+    return macs
+
+
+def _macs_with_inner(node: onnx.NodeProto, shapes: Shapes) -> Counter[str] | None:
+    """What the node costs by itself, and the graphs in it as often as they run."""
+    if node.op_type in _COSTS:
+        return None if (cost := macs_of(node, shapes)) is None else Counter({node.op_type: cost})
+    inner = [_macs_in(graph, shapes) for graph in subgraphs(node)]
+    known = [macs for macs in inner if macs is not None]
+    if len(known) < len(inner):
+        return None
+    most = max(known, key=Counter.total, default=Counter[str]())
+    if not most.total() or node.op_type == "If":
+        return most
+    repeated = _steps(node, shapes)
+    return None if repeated is None else Counter({name: count * repeated for name, count in most.items()})
+
+
+def _steps(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    """How often the body of a Scan runs; None for a Loop, which decides that as it runs."""
+    if node.op_type != "Scan" or node.input[-1] not in shapes:
+        return None
+    axes = next((attribute.ints for attribute in node.attribute if attribute.name == "scan_input_axes"), (0,))
+    return shapes[node.input[-1]][axes[-1]]
 
 
 def macs_of(node: onnx.NodeProto, shapes: Shapes) -> int | None:

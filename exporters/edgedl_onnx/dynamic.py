@@ -51,8 +51,9 @@ def _quantize(source: Path, path: Path, kept: list[str], per_channel: bool, **mo
 def _even(model: onnx.ModelProto) -> list[str]:
     """The LSTM nodes all of whose weights one scale for each direction serves."""
     errors: dict[str, float] = {}
+    outer = {node.name for node in model.graph.node}
     for node, tensor in weights(model):
-        if node.op_type == "LSTM":
+        if node.op_type == "LSTM" and node.name in outer:
             weight = to_array(tensor)
             errors[node.name] = max(errors.get(node.name, 0.0), relative_rms(rounded(weight, 0), weight))
     return [name for name, error in errors.items() if error <= _EVEN]

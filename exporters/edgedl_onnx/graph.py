@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from edgedl.errors import InvalidArtifact
 from edgedl.spec import Array
+from edgedl_onnx.canonical import canonical, nodes
 
 # operator -> positions of the inputs that hold weights
 WEIGHTED = {
@@ -20,20 +21,24 @@ WEIGHTED = {
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """The model; InvalidArtifact if the file is no whole ONNX model."""
+    """Read the model in its canonical form; InvalidArtifact if the file is no whole ONNX model."""
     try:
         model = onnx.load(str(path))
     except Exception as error:
         raise InvalidArtifact(f"{path} is not a whole ONNX model: {str(error).splitlines()[0]}") from error
     if not model.graph.node and not model.graph.output:
         raise InvalidArtifact(f"{path} is not an ONNX model: it has no graph")
-    return model
+    try:
+        return canonical(model)
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InvalidArtifact(f"{path} is a damaged ONNX model: {first}") from error
 
 
 def weights(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, onnx.TensorProto]]:
-    """Every (node, float initializer) where the initializer holds weights of the node."""
+    """Yield every (node, float initializer) where the initializer holds weights of the node, in inner graphs too."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
+    for node in nodes(model):
         for position in WEIGHTED.get(node.op_type, ()):
             tensor = initializers.get(node.input[position]) if position < len(node.input) else None
             if tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:

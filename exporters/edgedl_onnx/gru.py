@@ -13,22 +13,28 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedl.spec import Array
+from edgedl_onnx.canonical import graphs
 from edgedl_onnx.graph import to_array
 from edgedl_onnx.layers import layer_name
 
 PAYS_FROM = 384
 """Hidden size from which int8 is faster than float."""
+_ATTRIBUTES = {"hidden_size", "linear_before_reset", "direction"}
 
 
 def hidden_size(node: onnx.NodeProto) -> int:
     return next(int(attribute.i) for attribute in node.attribute if attribute.name == "hidden_size")
 
 
-def pays(node: onnx.NodeProto) -> bool:
-    """A GRU as edgedl writes it (linear_before_reset, no sequence lengths), and large enough."""
-    linear = any(attribute.name == "linear_before_reset" and attribute.i for attribute in node.attribute)
+def pays(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
+    """Whether int8 is faster: a large GRU of constant weights, as edgedl writes it (linear_before_reset, no sequence lengths)."""
+    if node.op_type != "GRU" or hidden_size(node) < PAYS_FROM:
+        return False
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    ordinary = attributes.keys() <= _ATTRIBUTES and attributes.get("linear_before_reset") == 1
+    constant = {tensor.name for tensor in model.graph.initializer}
     lengths = len(node.input) > 4 and node.input[4]
-    return node.op_type == "GRU" and linear and not lengths and hidden_size(node) >= PAYS_FROM
+    return ordinary and not lengths and len(node.input) > 3 and constant.issuperset(node.input[1:4])
 
 
 def quantize_all(model: onnx.ModelProto, kept: Collection[str] = (), narrow: Collection[str] = ()) -> onnx.ModelProto:
@@ -36,7 +42,7 @@ def quantize_all(model: onnx.ModelProto, kept: Collection[str] = (), narrow: Col
 
     narrow: those with 7-bit weights.
     """
-    for node in [node for node in model.graph.node if pays(node) and node.name not in kept]:
+    for node in [node for node in model.graph.node if pays(model, node) and node.name not in kept]:
         _Rewriting(model, node, 64 if layer_name(node) in narrow else 127).carry_out()
     return model
 
@@ -140,6 +146,6 @@ class _Rewriting:
         return name
 
     def _drop_unused(self) -> None:
-        used = {name for node in self.graph.node for name in node.input}
+        used = {name for graph in graphs(self.graph) for node in graph.node for name in node.input}
         for tensor in [t for t in self.graph.initializer if t.name in self.node.input and t.name not in used]:
             self.graph.initializer.remove(tensor)

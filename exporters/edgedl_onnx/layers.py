@@ -12,6 +12,7 @@ import onnx
 
 from edgedl.exporter import Layer
 from edgedl.islands import beside
+from edgedl_onnx.canonical import inner_nodes, nodes
 from edgedl_onnx.describe import Shapes, macs_of, shapes_of
 from edgedl_onnx.graph import WEIGHTED, read
 
@@ -66,11 +67,18 @@ def _joined(parts: list[Layer]) -> Layer:
 
 
 def layer_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """The nodes with weights, and the products of two activations."""
+    """The nodes with weights, in branches and loop bodies too, and the products of two activations in the main graph."""
     for node in model.graph.node:
-        kind = _INTEGER.get(node.op_type, node.op_type)
-        if kind == "MatMul" or (kind in WEIGHTED and any(len(t.dims) > 1 for t in _stored(model, node))):
+        if _INTEGER.get(node.op_type, node.op_type) == "MatMul" or _has_weights(model, node):
             yield node
+    for node in inner_nodes(model):
+        if _has_weights(model, node) and not _OF_GRU.search(node.output[0]):
+            yield node
+
+
+def _has_weights(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
+    kind = _INTEGER.get(node.op_type, node.op_type)
+    return kind in WEIGHTED and any(len(tensor.dims) > 1 for tensor in _stored(model, node))
 
 
 def layer_name(node: onnx.NodeProto) -> str:
@@ -89,15 +97,6 @@ def island(model: onnx.ModelProto, kept: tuple[str, ...]) -> list[str]:
     return [*nodes_called(model, kept), *(model.graph.node[number].name for number in beside(steps, kept))]
 
 
-def name_nodes(model: onnx.ModelProto) -> None:
-    """Give every node a name of its own, by its first output where it has none; edits `model`."""
-    taken: set[str] = set()
-    for node in model.graph.node:
-        if not node.name or node.name in taken:
-            node.name = next(name for name in node.output if name)
-        taken.add(node.name)
-
-
 def _layer(model: onnx.ModelProto, node: onnx.NodeProto, shapes: Shapes) -> Layer:
     kind = _INTEGER.get(node.op_type, node.op_type)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -109,7 +108,7 @@ def _stored(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.TensorPro
     """The initializers that the node's weights and bias come from."""
     kind = _INTEGER.get(node.op_type, node.op_type)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    makers = {name: maker for maker in model.graph.node for name in maker.output}
+    makers = {name: maker for maker in nodes(model) for name in maker.output}
     found = []
     for position in (*WEIGHTED[kind], *_BIAS.get(kind, ())):
         name = node.input[position] if position < len(node.input) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgedl.spec import Array
+from edgedl_onnx.canonical import nodes
 from edgedl_onnx.graph import to_array
 from edgedl_onnx.layers import layer_name
 
@@ -84,13 +86,13 @@ def replace(tensor: onnx.TensorProto, array: Array) -> None:
 def linears(model: onnx.ModelProto) -> Iterator[Linear]:
     """The layers of float weights that no other node reads, in the order of computation."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    readers = [name for node in model.graph.node for name in node.input]
+    readers = Counter(name for node in nodes(model) for name in node.input)
     for node in model.graph.node:
         weight = constants.get(node.input[1]) if node.op_type in ("Conv", "Gemm", "MatMul") else None
-        if weight is None or weight.data_type != onnx.TensorProto.FLOAT or readers.count(weight.name) > 1:
+        if weight is None or weight.data_type != onnx.TensorProto.FLOAT or readers[weight.name] > 1:
             continue
         bias = constants.get(node.input[2]) if len(node.input) > 2 else None
-        if bias is not None and readers.count(bias.name) > 1:
+        if bias is not None and readers[bias.name] > 1:
             bias = _own_copy(model, node, bias)
         yield Linear(node, weight, bias)
 

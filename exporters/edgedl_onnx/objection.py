@@ -22,7 +22,7 @@ def objection(source: Path, scheme: Scheme) -> str | None:
     work = sum(costs.values())
     for operators, why in _OBJECTIONS.get(scheme.name, {}).items():
         share = sum(costs.get(name, 0) for name in operators) / max(work, 1)
-        if share > 0.5 and not any(gru.pays(node) for node in model.graph.node if scheme.name == "w8a8-dynamic"):
+        if share > 0.5 and not any(gru.pays(model, node) for node in model.graph.node if scheme.name == "w8a8-dynamic"):
             return f"{' and '.join(operators)} do {share:.0%} of the work of {source.name}, and {why}"
     return None
 

@@ -9,14 +9,12 @@ import onnx
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgedl_onnx.graph import read
-from edgedl_onnx.layers import name_nodes
 
 
 def prepared(source: Path, folder: Path) -> Path:
     """The source, every node with a name, after onnxruntime's own graph optimisation; as it is where that stops (it does on some transformers)."""
     named, optimised = folder / "named.onnx", folder / "optimised.onnx"
     model = read(source)
-    name_nodes(model)
     onnx.save(model, str(named))
     try:
         quant_pre_process(str(named), str(optimised), skip_symbolic_shape=True)

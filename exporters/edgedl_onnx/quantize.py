@@ -5,13 +5,19 @@ Figures behind the choices: docs/decisions/0003-onnx-quantization.md.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
+
 from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
 from edgedl.schemes import Scheme
-from edgedl_onnx import blockwise, dynamic, static, weight_only
+from edgedl_onnx import blockwise, dynamic, gru, static, weight_only
+from edgedl_onnx.canonical import drop_unread
+from edgedl_onnx.graph import read
 from edgedl_onnx.layers import layers
+from edgedl_onnx.upgrade import in_float32, upgraded
 
 Work = Callable[[Path, Calibration | None, Path, QuantizationOptions], tuple[FloatRegion, ...] | None]
 
@@ -33,6 +39,10 @@ _OPTIONS = {
     "fp16": ("keep_float",),
 }
 """scheme -> the options that it carries out"""
+_OPSETS = {"w8a8": 13, "w8a16": 13, "w8a8-dynamic": 13}
+"""scheme -> the first opset that has what it is carried out by; 7 for all others, which has broadcasting"""
+_SCAN_OPSET = 18
+"""The first opset that has what a GRU is rewritten to"""
 
 
 def quantize(
@@ -45,4 +55,20 @@ def quantize(
     Unsupported for an option that the scheme has no use for, UnknownName for a layer that is not there.
     """
     options.check(f"{scheme.name} in ONNX", _OPTIONS[scheme.name], lambda: layers(source))
-    return _BY_SCHEME[scheme.name](source, calibration, path, options) or ()
+    with tempfile.TemporaryDirectory() as folder:
+        ready = Path(folder) / source.name
+        onnx.save(_prepared(read(source), scheme), str(ready))
+        regions = _BY_SCHEME[scheme.name](ready, calibration, path, options)
+    written = read(path)
+    if scheme.activations != "float32":
+        weight_only.narrow_inner(written, options)
+    drop_unread(written)
+    onnx.save(written, str(path))
+    return regions or ()
+
+
+def _prepared(model: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
+    """The model in the opset that the scheme's operators need, and in float32 if it is to be narrower than half precision."""
+    scans = scheme.name == "w8a8-dynamic" and any(gru.pays(model, node) for node in model.graph.node)
+    model = upgraded(model, _SCAN_OPSET if scans else _OPSETS.get(scheme.name, 7), scheme.name)
+    return model if scheme.name == "fp16" else in_float32(model)

@@ -23,7 +23,7 @@ from edgedl.formats.rounding_loss import names
 from edgedl_onnx import bias, lossy
 from edgedl_onnx.equalize import equalize
 from edgedl_onnx.graph import read
-from edgedl_onnx.layers import island, layer_name, name_nodes
+from edgedl_onnx.layers import island, layer_name
 from edgedl_onnx.linear import linears
 from edgedl_onnx.observe import Observer, required
 from edgedl_onnx.prepare import prepared, quiet
@@ -52,7 +52,6 @@ def _quantize(
 ) -> tuple[FloatRegion, ...]:
     with quiet(), tempfile.TemporaryDirectory() as folder:
         model = read(prepared(source, Path(folder)))
-        name_nodes(model)  # what the optimisation made has no names
         _transform(model, options, calibration)
         operators = list(_WEIGHTED) if _attends(model) else sorted({*QLinearOpsRegistry, *QDQRegistry})
         levels = 65535 if activations == QuantType.QUInt16 else 255

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from edgedl.exporter import Calibration, QuantizationOptions
 from edgedl.spec import Array
 from edgedl_onnx.graph import read, to_array, weights
-from edgedl_onnx.layers import layer_name, name_nodes
+from edgedl_onnx.layers import layer_name
 
 SMALLEST = 64
 """Weights of fewer elements stay in float: their scales would cost what the narrower type saves."""
@@ -26,6 +26,10 @@ Narrow = Callable[[Array, str, "int | None"], Narrowed]
 """(weights, their name, the axis of the channels or None for one scale) -> what is stored"""
 
 
+Found = dict[str, tuple[onnx.NodeProto, onnx.TensorProto]]
+"""name of a weight -> (a node that reads it, the weight)"""
+
+
 def int8(source: Path, _: Calibration | None, path: Path, options: QuantizationOptions) -> None:
     _rewrite(source, path, options, _int8)
 
@@ -37,25 +41,34 @@ def float16(source: Path, _: Calibration | None, path: Path, options: Quantizati
 def _rewrite(source: Path, path: Path, options: QuantizationOptions, narrow: Narrow) -> None:
     """Every weight stored by `narrow` and widened to float when the model is loaded."""
     model = read(source)
-    name_nodes(model)
-    for name, (node, tensor) in _narrowed(model, options).items():
+    _narrow_all(model, _narrowed(model, options), options, narrow)
+    onnx.save(model, str(path))
+
+
+def narrow_inner(model: onnx.ModelProto, options: QuantizationOptions) -> None:
+    """Store the float weights of branches and loop bodies in int8, which onnxruntime's quantizers do not look into."""
+    outside = {name for node in model.graph.node for name in node.input}
+    inner = {name: item for name, item in _narrowed(model, options).items() if name not in outside}
+    _narrow_all(model, inner, options, _int8)
+
+
+def _narrow_all(model: onnx.ModelProto, found: Found, options: QuantizationOptions, narrow: Narrow) -> None:
+    for name, (node, tensor) in found.items():
         axis = _channel_axis(node) % len(tensor.dims) if options.per_channel else None
         initializers, nodes = narrow(to_array(tensor), name, axis)
         model.graph.initializer.remove(tensor)
         model.graph.initializer.extend(initializers)
         for place, widening in enumerate(nodes):
             model.graph.node.insert(place, widening)
-    onnx.save(model, str(path))
 
 
-def _narrowed(
-    model: onnx.ModelProto, options: QuantizationOptions
-) -> dict[str, tuple[onnx.NodeProto, onnx.TensorProto]]:
-    """The weights that are large enough, and that no layer needs which stays float."""
+def _narrowed(model: onnx.ModelProto, options: QuantizationOptions) -> Found:
+    """The weights that are large enough, or all where none is, and that no layer needs which stays float."""
     found = list(weights(model))
     kept = {tensor.name for node, tensor in found if layer_name(node) in options.keep_float}
-    large = [(node, tensor) for node, tensor in found if np.prod(tensor.dims) >= SMALLEST and tensor.name not in kept]
-    return {tensor.name: (node, tensor) for node, tensor in large}
+    wanted = {tensor.name: (node, tensor) for node, tensor in found if tensor.name not in kept}
+    large = {name: item for name, item in wanted.items() if np.prod(item[1].dims) >= SMALLEST}
+    return large or wanted
 
 
 def _channel_axis(node: onnx.NodeProto) -> int:
