@@ -98,7 +98,7 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
     GateFailed, with the reason and the first diverging tensor, leaves `NAME.failed` instead.
     """
     try:
-        with IsolatedSession(Artifact(staged), claim.exporter.runtimes[0]) as session:
+        with IsolatedSession(Artifact(staged), claim.exporter.runtimes[0], foreign=False) as session:
             _check_names(session, claim.reference.program)
             inputs = cases_of(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)

@@ -57,7 +57,9 @@ class Worker:
         from edgedl.artifact import Artifact
         from edgedl.reference import TaskReference
         from edgedl.runtime import engine_of, load
+        from edgedl.sandbox.confine import Limits, confine
 
+        layers = confine(Limits(**request["limits"])) if request.get("limits") else {}
         pin(request.get("affinity") or ())
         given = request["source"]
         source = Artifact.open(given) if isinstance(given, str) else TaskReference.from_dict(given)
@@ -71,7 +73,12 @@ class Worker:
         self.memory["load"] = peak_memory()
         reset_peak()
         specs = {side: [asdict(spec) for spec in getattr(self.session, side)] for side in ("inputs", "outputs")}
-        told = {"engine": self.session.engine, "device": self.session.device, "evicted": evicted}
+        told = {
+            "engine": self.session.engine,
+            "device": self.session.device,
+            "evicted": evicted,
+            "sandbox": dict(layers),
+        }
         told |= {"import_seconds": imported - start, "load_seconds": seconds, "cpu_seconds": time.process_time() - cpu}
         return {**told, **specs}, {}
 

@@ -29,6 +29,8 @@ class FakeSession(Session):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.what == "memory":
             np.ones(1 << 60, np.int8)
+        if self.what.startswith("read "):
+            open(self.what.removeprefix("read ")).read()
         if self.what == "hang":
             time.sleep(60)
         if self.what == "nan":

@@ -59,7 +59,7 @@ def _found(job: Job, options: QuantizationOptions, failed: Path, trial: Path, de
 
 def _passes(job: Job, options: QuantizationOptions, path: Path) -> bool:
     job.write(options, path)
-    with IsolatedSession(Artifact(path), job.exporter.runtimes[0]) as session:
+    with IsolatedSession(Artifact(path), job.exporter.runtimes[0], foreign=False) as session:
         return prove_session(session, job.reference, job.scheme, cases_of(session, job.reference)).passed
 
 

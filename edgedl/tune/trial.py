@@ -47,7 +47,7 @@ def run_trial(job: Job, scorer: Scorer, options: QuantizationOptions, path: Path
     budget = job.scheme.tolerance.max_drop
     try:
         job.write(options, path)
-        with IsolatedSession(Artifact(path), job.exporter.runtimes[0]) as session:
+        with IsolatedSession(Artifact(path), job.exporter.runtimes[0], foreign=False) as session:
             unscored = replace(job.reference, evaluate=None)
             evidence = prove_session(session, unscored, job.scheme, cases_of(session, job.reference))
             score, count = scorer.drop(job.reference.adapter.through(session), budget, whole)

@@ -15,6 +15,8 @@ class NcnnRuntime:
     formats = frozenset({"ncnn", "onnx"})
     requires = ("ncnn",)
     extra = "ncnn"
+    converts = frozenset({"onnx"})
+    """formats whose files another process turns into this engine's"""
     options: Options = MappingProxyType(
         {
             "precision": "f32 (default); bf16 or, on ARM processors that compute in it, fp16: of weights and activations",
