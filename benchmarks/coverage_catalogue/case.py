@@ -72,9 +72,9 @@ class Case:
     example: Mapping[str, int] = field(default_factory=dict)
     trials: int = 4
 
-    def module(self) -> nn.Module:
+    def module(self, seed: int = SEED) -> nn.Module:
         """A fresh module; the same weights at each call."""
-        torch.manual_seed(SEED)
+        torch.manual_seed(seed)
         module = self.make()
         for part in module.modules():
             _vary(part)
@@ -94,6 +94,17 @@ class Case:
             self.name, self.module, lambda: self.draw(0, {}),
             {name: by_axis for name, by_axis in axes.items() if by_axis}, synthetic=True,
         )  # fmt: skip
+
+
+class Layer(nn.Module):
+    """A layer within a module, which is how users have it: a refusal can name the line of its call."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.layer(*inputs)
 
 
 class Function(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from coverage_catalogue.case import BATCH, Case, Function, Input
+from coverage_catalogue.case import BATCH, Case, Function, Input, Layer
 
 ROW = Input((BATCH, 6))
 SEQUENCE = Input((BATCH, 6, 10))
@@ -328,7 +328,7 @@ def _round_trip(x: torch.Tensor) -> torch.Tensor:
 
 
 def cases() -> list[Case]:
-    layers = [_case(name, make, inputs) for name, (make, inputs) in LAYERS.items()]
+    layers = [_case(name, lambda make=make: Layer(make()), inputs) for name, (make, inputs) in LAYERS.items()]
     functions = [_case(name, lambda f=f: Function(f), inputs) for name, (f, inputs) in FUNCTIONS.items()]
     return [*layers, *functions]
 
