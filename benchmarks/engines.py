@@ -118,7 +118,7 @@ def artifacts(name: str, work: Workload, folder: Path) -> Iterator[Artifact]:
         yield float_
         for scheme in SCHEMES:
             try:
-                yield edgedl.quantize(float_, scheme, task=task)
+                yield edgedl.quantize(float_, scheme, task=task, speed_check=False)
             except EdgedlError as error:
                 print(f"  {format} {scheme}: {str(error).splitlines()[0]}")
 

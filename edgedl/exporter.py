@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -91,7 +91,8 @@ class QuantizationOptions:
     `mse`: the clipping with the least squared error. per_channel: a scale for each output channel, else one for a tensor.
     bias_correction: biases take up the mean error that rounded weights cause. equalize: scales are balanced between
     consecutive layers. smooth: SmoothQuant's alpha, the share of the activations' spread that goes into the weights.
-    keep_float, wide, narrow: layers, as `Exporter.layers` names them, that stay float, have 16-bit activations, or have
+    keep_float, wide, narrow: layers, as `Exporter.layers` names them, that stay float (there also types of operators, as
+    `Exporter.describe` counts them), have 16-bit activations, or have
     7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2); AUTO in `narrow`: those that are seen to
     overflow; in `wide`: those that a search within a budget finds.
     """
@@ -124,22 +125,40 @@ class QuantizationOptions:
         kept = {name: tuple(n for n in getattr(self, name) if n in layers or n == AUTO) for name in _BY_LAYER}
         return replace(self, **kept)  # type: ignore[arg-type]
 
-    def check(self, what: str, carried_out: Collection[str], layers: Callable[[], Iterable[Layer]]) -> None:
-        """Unsupported for a field that is changed and not carried out by `what`, and where every layer is kept in float.
+    def check(
+        self, what: str, carried_out: Collection[str], layers: Callable[[], Iterable[Layer]],
+        operators: Callable[[], Collection[str]] = frozenset,
+    ) -> QuantizationOptions:  # fmt: skip
+        """The options with each type of layer in `keep_float` replaced by the layers of the type; other types of operators stay.
 
+        Unsupported for a field that is changed and not carried out by `what`, and where every layer is kept in float.
         UnknownName for a layer that is not there.
         """
         if ignored := [name for name in self.changed() if name not in carried_out]:
             raise Unsupported(f"{what} has no {ignored[0]}: its options are {', '.join(carried_out) or 'none'}")
-        if named := {*self.keep_float, *self.wide, *self.narrow}:
-            known = [layer.name for layer in layers()]
-            if missing := sorted(named.difference(known)):
-                raise UnknownName("layer", missing[0], known)
-            if set(self.keep_float) == set(known):
-                raise Unsupported(
-                    f"every layer stays in float (keep_float names all {len(known)}): nothing is left for {what}, "
-                    "and the float file is there already"
-                )
+        if not self.layers():
+            return self
+        there = list(layers())
+        known = [layer.name for layer in there]
+        checked = replace(self, keep_float=tuple(_expanded(self.keep_float, there)))
+        if missing := sorted(checked.layers().difference(known)):
+            types = {*operators()}.intersection(checked.keep_float)
+            if unknown := [name for name in missing if name not in types]:
+                raise UnknownName("layer", unknown[0], known)
+        if {*checked.keep_float}.issuperset(known):
+            raise Unsupported(
+                f"every layer stays in float (keep_float names all {len(known)}): nothing is left for {what}, "
+                "and the float file is there already"
+            )
+        return checked
+
+
+def _expanded(names: Iterable[str], layers: Sequence[Layer]) -> Iterable[str]:
+    """The names, with the layers of a type in place of the type."""
+    for name in names:
+        of_type = [layer.name for layer in layers if layer.operator == name]
+        is_layer = any(layer.name == name for layer in layers)
+        yield from of_type if of_type and not is_layer else [name]
 
 
 DEFAULT_OPTIONS = QuantizationOptions()

@@ -89,7 +89,7 @@ def optimize(
     record = _measured(run, progress)
     max_drop = MAX_DROP if recipe.max_drop is None else recipe.max_drop
     layers = _layers(run, build(run.artifacts, record, max_drop))
-    report = build(run.artifacts, record, max_drop, layers=layers)
+    report = build(run.artifacts, record, max_drop, layers=layers, refused=run.refused)
     files = {
         **{f"{Path(found.b).name}.layers.json": found.to_json() for found in layers},
         "record.json": record.to_json(),
@@ -150,7 +150,7 @@ def _quantized(run: _Run, source: Artifact, scheme: str) -> Artifact:
     recipe = run.recipe
     return quantize(
         source, scheme, task=run.reference, calibration=recipe.calibration, samples=recipe.samples,
-        max_drop=recipe.max_drop, force=True,
+        max_drop=recipe.max_drop, allow_slower=recipe.allow_slower, force=True,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,8 @@ from edgedl.group import SUFFIX
 from edgedl.grouping import deliver_group, loop_reference
 from edgedl.isolated import IsolatedSession
 from edgedl.parts import Parts
+from edgedl.quantization.slow_operators import write_paying
+from edgedl.quantization.written import Written
 from edgedl.reference import TaskReference
 from edgedl.runtime import load
 from edgedl.schemes import Scheme
@@ -54,7 +56,7 @@ def quantize(
     force: bool = False,
     max_drop: float | None = None,
     options: QuantizationOptions = DEFAULT_OPTIONS,
-    speed_check: bool = False,
+    speed_check: bool = True,
     target: str = "local",
 ) -> Artifact:
     """Write `NAME.SCHEME.onnx` (or .tflite) into `out` (default: beside the source), proven against the original.
@@ -63,7 +65,8 @@ def quantize(
     original. calibration: see edgedl.calibration.from_source; default: the task's own inputs. samples: rows of it.
     random_calibration: seeded noise instead, and the manifest says so. allow_slower: take a scheme that is known not to pay.
     options: how the scheme is carried out; recorded in the manifest's provenance. speed_check: the result fails its gate if it
-    is slower on the target than the float artifact, or not smaller (see edgedl.worth); with allow_slower it is told alone.
+    is slower on the target than the float artifact, even with its slow operators in float, or not smaller (see edgedl.worth);
+    with allow_slower it is told alone. False measures nothing and claims nothing.
     Raises Unsupported for a scheme that is a bad choice, InvalidInput without calibration data, and GateFailed.
     """
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
@@ -79,7 +82,7 @@ def quantize(
         )  # fmt: skip
     if not allow_slower and (objection := registry.exporter(source.format).objection(source.path, wanted)):
         raise Unsupported(f"{objection} (or add --allow-slower)")
-    judge = worth_on(source, target) if speed_check else None
+    judge = speed_judge(lambda: source, target) if speed_check else None
     from edgedl.tune.remedy import remedy  # it takes a Job of this module
 
     with job(source, wanted, path, task, calibration, samples, random_calibration) as opened:
@@ -93,21 +96,9 @@ def target_of(source: Artifact, scheme: str, out: str | Path | None, max_drop: f
     return wanted, folder / f"{_stem(source)}.{scheme}{suffix}{SUFFIX if source.group else ''}"
 
 
-def worth_on(parent: Artifact, target: str) -> Judge:
-    return lambda artifact: worth_of(artifact, parent, target)
-
-
-@dataclass(frozen=True)
-class Written:
-    """How a file was written. options: with what AUTO came to. in_float: what stays in float unasked."""
-
-    options: QuantizationOptions
-    in_float: tuple[FloatRegion, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the manifest's provenance tells it."""
-        regions = [asdict(region) for region in self.in_float]
-        return {"options": asdict(self.options), **({"in_float": regions} if regions else {})}
+def speed_judge(parent: Callable[[], Artifact], target: str) -> Judge | None:
+    """Hold an artifact against its float parent, which is asked for when it is needed."""
+    return lambda artifact: worth_of(artifact, parent(), target)
 
 
 @dataclass(frozen=True)
@@ -144,12 +135,21 @@ class Job:
         """Written, proven and put in its place; `found` goes into the provenance. remedy: for what is not proven."""
         with staging(self.path.parent) as stage:
             staged = stage / self.path.name
-            written = self.write(options, staged)
+            written, judge = self._written(options, staged, judge, allow_slower)
             claim = replace(
                 self._claim({**self.provenance, **written.to_dict(), **found}), judge=judge,
                 allow_slower=allow_slower, remedy=partial(remedy, self, written.options),
             )  # fmt: skip
             return deliver(staged, self.path.parent, claim)
+
+    def _written(
+        self, options: QuantizationOptions, staged: Path, judge: Judge | None, allow_slower: bool
+    ) -> tuple[Written, Judge | None]:
+        """The file at `staged`, and a judge that knows already what it found; allow_slower: as the options say, and no other."""
+        if judge is None or allow_slower:
+            return self.write(options, staged), judge
+        written, worth = write_paying(self.write, judge, self.exporter, staged, options)
+        return written, lambda artifact: worth
 
     def _claim(self, provenance: Mapping[str, Any]) -> Claim:
         return Claim(_stem(self.source), self.exporter, self.scheme, self.reference, provenance, runs=self.runs)
@@ -197,11 +197,16 @@ def _by_part(
     options: QuantizationOptions, exporter: Exporter, members: Mapping[str, Artifact]
 ) -> dict[str, QuantizationOptions]:
     """Each part with the layers that it has; UnknownName for a layer that none has."""
-    known = {name: {layer.name for layer in exporter.layers(member.path)} for name, member in members.items()}
+    known = {name: _names_in(exporter, member.path) for name, member in members.items()}
     everywhere = set().union(*known.values())
     if missing := sorted(options.layers() - everywhere):
         raise UnknownName("layer", missing[0], everywhere)
     return {name: options.among(layers) for name, layers in known.items()}
+
+
+def _names_in(exporter: Exporter, path: Path) -> set[str]:
+    """The layers and the types of operators in a file."""
+    return {layer.name for layer in exporter.layers(path)}.union(exporter.describe(path).operators)
 
 
 def _decoding_task(source: Artifact, task: Subject | None, calibration: str | None) -> Task:

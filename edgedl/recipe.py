@@ -18,7 +18,8 @@ class Recipe:
     """task, weights, inputs, dynamic: the TaskReference. formats, schemes: what is made, fp32 always.
 
     max_drop: the score that may be lost, in its own unit; None is each scheme's own. threads: of the engines.
-    runs, seconds, rounds: how long is measured; see edgedl.measure.Plan.
+    runs, seconds, rounds: how long is measured; see edgedl.measure.Plan. allow_slower: take files that are slower than float, or
+    not smaller.
     """
 
     task: str
@@ -36,6 +37,7 @@ class Recipe:
     runs: int = 200
     seconds: float = 2.0
     rounds: int = 20
+    allow_slower: bool = False
 
     def __post_init__(self) -> None:
         for name in self.schemes:

@@ -40,6 +40,20 @@ class Worth:
         return tuple(sentence for sentence in (self._slower(), self._larger()) if sentence)
 
     @property
+    def slower(self) -> bool:
+        return self.faster is not None and is_slower(self.faster)
+
+    @property
+    def loss(self) -> str:
+        """How many times slower it is, as `5.87x`."""
+        return times(self._inverse()) if self.slower else ""
+
+    @property
+    def slower_types(self) -> tuple[str, ...]:
+        """The types of operators in `eaters`."""
+        return tuple(eater.split(" ")[0] for eater in self.eaters)
+
+    @property
     def sentence(self) -> str:
         """`2.1x faster (95 % interval 2.0 to 2.2) and 3.4x smaller than net.onnx`."""
         smaller = f"{self.parent_size / self.size:.2g}x smaller than {self.parent}"
@@ -53,11 +67,15 @@ class Worth:
         return {**asdict(self), "sentence": self.sentence, "objections": list(self.objections)}
 
     def _slower(self) -> str:
-        if not self.faster or not is_slower(self.faster):
+        if not self.slower:
             return ""
-        loss = Estimate(1 / self.faster.value, 1 / self.faster.high, 1 / self.faster.low)
+        loss = self._inverse()
         why = f"; what eats the gain: {', '.join(self.eaters)}" if self.eaters else ""
         return f"{self.name} is {times(loss)} slower than {self.parent} ({between(loss)}) in {self.engine}{why}"
+
+    def _inverse(self) -> Estimate:
+        assert self.faster
+        return Estimate(1 / self.faster.value, 1 / self.faster.high, 1 / self.faster.low)
 
     def _larger(self) -> str:
         if self.size < self.parent_size:

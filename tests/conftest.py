@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: turn(item.nodeid))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_speed_check() -> Iterator[None]:
+    """Nothing is timed in this process: whether a tiny network pays in int8 is the machine's, and no test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgedl.quantizing.speed_judge", lambda parent, target: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained weights of zoo:digits."""

@@ -26,6 +26,7 @@ from edgedl.cli import options, output
 @click.option("--seed", type=int, help="Of training and of the order of measurement.  [default: 0]")
 @click.option("--threads", type=int, help="Threads of the engines.  [default: 1]")
 @click.option("--seconds", type=float, help="Measuring time of each artifact.  [default: 2]")
+@click.option("--allow-slower", is_flag=True, help="Take files that are slower than float, or not smaller.")
 @click.option("-o", "--out", required=True, metavar="DIR", help="Folder of the run; an interrupted run goes on there.")
 @options.force
 @options.as_json
@@ -50,7 +51,7 @@ def command(task: str | None, recipe_file: str | None, out: str, force: bool, as
     with output.progress_bar("edgedl optimize") as progress:
         result = optimize(recipe, out, force=force, said=output.note, progress=progress)
     for name, why in result.refused.items():
-        click.echo(f"not made: {name}: {why}", err=True)
+        click.echo(f"refused: {name}: {why}", err=True)
     choice = result.report.choice
     if as_json:
         chosen = choice.row.name if choice.row else None
@@ -60,6 +61,9 @@ def command(task: str | None, recipe_file: str | None, out: str, force: bool, as
         )
         return
     click.echo(report_table(result.report.rows))
+    for artifact in result.artifacts:
+        for line in output.in_float(artifact):
+            click.echo(f"{artifact.path.name}{line}")
     click.echo(f"\n{choice.sentence}\nReport: {result.folder / 'report.html'}")
 
 

@@ -59,6 +59,14 @@ def proven_line(artifact: Artifact) -> str:
     return f"{line}, {worth['sentence']}" if worth and not worth["objections"] else line
 
 
+def in_float(artifact: Artifact) -> Iterator[str]:
+    """What the quantization left in float by itself, and why."""
+    for region in artifact.manifest.provenance.get("in_float", ()) if artifact.manifest else ():
+        first, *others = region["operators"]
+        more = f" and {len(others)} more" if others else ""
+        yield f"  stays in float: {first}{more}: {region['reason']}"
+
+
 def objections(artifact: Artifact) -> list[str]:
     """Why a proven artifact is not worth having, where that was allowed."""
     assert artifact.manifest

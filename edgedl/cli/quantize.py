@@ -80,7 +80,7 @@ def command(
         click.echo(sentence)
     for artifact in artifacts:
         click.echo(output.proven_line(artifact))
-        for line in (*_in_float(artifact), *_kept(artifact), *_saturating(artifact)):
+        for line in (*output.in_float(artifact), *_kept(artifact), *_saturating(artifact)):
             click.echo(line)
 
 
@@ -100,14 +100,6 @@ def _how(auto: bool, qat: bool, seconds: float | None, given: dict[str, Any]) ->
         )
     given["scheme"] = given["scheme"] or "w8a8"
     return functools.partial(autotune, seconds=SECONDS if seconds is None else seconds, told=output.note)
-
-
-def _in_float(artifact: Artifact) -> Iterator[str]:
-    """What the quantization left in float by itself, and why."""
-    for region in artifact.manifest.provenance.get("in_float", ()) if artifact.manifest else ():
-        first, *others = region["operators"]
-        more = f" and {len(others)} operator{'s' if len(others) > 1 else ''} behind it" if others else ""
-        yield f"  stays in float: {first}{more}: {region['reason']}"
 
 
 def _kept(artifact: Artifact) -> Iterator[str]:
@@ -148,7 +140,7 @@ def _saturating(artifact: Artifact) -> Iterator[str]:
 
 def _trained(
     task: TaskReference, formats: tuple[str, ...], out: str, seed: int, *, scheme: str, max_drop: float | None, force: bool,
-    options: QuantizationOptions, calibration: str | None, **_: Any,
+    options: QuantizationOptions, calibration: str | None, allow_slower: bool, speed_check: bool, target: str, **_: Any,
 ) -> list[Artifact]:  # fmt: skip
     if is_model(Path(task.text)):
         raise InvalidInput(f"--qat trains, and {task.text} cannot be trained: give the task that it was exported from")
@@ -158,4 +150,7 @@ def _trained(
     from edgedl.qat.quantize import quantize_aware
 
     with output.progress_bar("fine-tune for int8") as progress:
-        return quantize_aware(task, scheme, formats, out, seed=seed, force=force, max_drop=max_drop, progress=progress)
+        return quantize_aware(
+            task, scheme, formats, out, seed=seed, force=force, max_drop=max_drop, speed_check=speed_check,
+            allow_slower=allow_slower, target=target, progress=progress,
+        )  # fmt: skip

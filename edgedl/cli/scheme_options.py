@@ -26,7 +26,12 @@ def carried_out(function: Function) -> Function:
     @click.option("--bias-correction", is_flag=True, help="Let biases take up the mean error of rounded weights.")
     @click.option("--equalize", is_flag=True, help="Balance scales between consecutive layers (depthwise networks).")
     @click.option("--smooth", type=float, metavar="ALPHA", help="SmoothQuant for transformers, as 0.5.")
-    @click.option("--keep-float", multiple=True, metavar="LAYER", help=f"A layer that stays float, {_LAYERS}.")
+    @click.option(
+        "--keep-float",
+        multiple=True,
+        metavar="LAYER",
+        help=f"A layer, or type of operators, that stays float, {_LAYERS}.",
+    )
     @click.option(
         "--wide", multiple=True, metavar="LAYER", help=f"A layer with 16-bit activations, {_LAYERS}; auto: with --auto."
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from edgedl import registry
+from edgedl import quantizing, registry
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import UnknownName, Unsupported
-from edgedl.exporting import Subject, eager, resolve, torch_reference, with_max_drop
+from edgedl.exporting import Subject, eager, export, resolve, torch_reference, with_max_drop
 from edgedl.files import make_folder, refuse_existing, staging
 from edgedl.schemes import SCHEMES
 from edgedl.silence import silent
@@ -26,11 +28,15 @@ def quantize_aware(
     seed: int = 0,
     force: bool = False,
     max_drop: float | None = None,
+    speed_check: bool = True,
+    allow_slower: bool = False,
+    target: str = "local",
     progress: Progress = lambda done, total: None,
 ) -> list[Artifact]:
     """Fine-tune the task once, write `out/NAME.w8a8.onnx` (or .tflite) for each format, and return them in the order of `to`.
 
     Each is proven to agree with the model that was trained, and to lose no more than `max_drop` of the float original's score.
+    speed_check, allow_slower, target: as of `edgedl.quantize`, against a float file of the task.
     InvalidInput if the task has no `fit`; Unsupported for another scheme than w8a8, and for what cannot be traced in training.
     """
     if scheme not in SCHEMES:
@@ -40,20 +46,29 @@ def quantize_aware(
     exporters = [registry.exporter(name) for name in dict.fromkeys(to)]
     resolved, provenance = resolve(task)
     folder = make_folder(Path(out))
-    targets = [folder / f"{resolved.name}.{scheme}{exporter.suffix}" for exporter in exporters]
+    paths = [folder / f"{resolved.name}.{scheme}{exporter.suffix}" for exporter in exporters]
     if not force:
-        refuse_existing(*targets)
+        refuse_existing(*paths)
     reference, allowed = _trained(resolved, seed, progress)
     agreed = replace(SCHEMES[scheme], tolerance=replace(SCHEMES[scheme].tolerance, relative_rms=allowed))
     provenance = {**provenance, "calibration": "training", "qat": {"seed": seed}}
     artifacts = []
-    for exporter, target in zip(exporters, targets, strict=True):
+    for exporter, path in zip(exporters, paths, strict=True):
         assert reference.program
-        claim = Claim(resolved.name, exporter, with_max_drop(agreed, max_drop), reference, provenance)
-        with staging(folder) as stage:
-            exporter.export(reference.program, stage / target.name)
-            artifacts.append(deliver(stage / target.name, folder, claim))
+        with staging(folder) as stage, TemporaryDirectory() as elsewhere:
+            parent = partial(_float_file, task, exporter.format, elsewhere)
+            judge = quantizing.speed_judge(parent, target) if speed_check else None
+            exporter.export(reference.program, stage / path.name)
+            claim = Claim(
+                resolved.name, exporter, with_max_drop(agreed, max_drop), reference, provenance, judge, allow_slower
+            )
+            artifacts.append(deliver(stage / path.name, folder, claim))
     return artifacts
+
+
+def _float_file(task: Subject, format: str, folder: str) -> Artifact:
+    """The float artifact that the trained one is held against."""
+    return export(task, [format], folder)[0]
 
 
 def _trained(task: Task, seed: int, progress: Progress) -> tuple[Reference, float]:

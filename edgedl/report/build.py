@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgedl.artifact import Artifact
 from edgedl.comparison import Comparison
@@ -56,13 +57,19 @@ class Report:
 
 def build(
     artifacts: Sequence[Artifact], record: BenchmarkRecord | None, max_drop: float = MAX_DROP, title: str = "",
-    layers: Sequence[Comparison] = (),
+    layers: Sequence[Comparison] = (), refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:  # fmt: skip
-    """InvalidInput where there is nothing to report, or a file has changed since it was measured."""
+    """refused: file name -> why it was not made.
+
+    InvalidInput where there is nothing to report, or a file has changed since it was measured."""
     rows = join(artifacts, record)
     if not rows:
         raise InvalidInput("nothing to report: give artifacts, a folder of them, or a benchmark record")
-    doubts = (*(warnings(record) if record else ()), *_failures(rows))
+    doubts = (
+        *(warnings(record) if record else ()),
+        *_failures(rows),
+        *(f"{name} was refused: {why}" for name, why in refused.items()),
+    )
     chosen, compared = choose(rows, max_drop), comparisons(record)
     return Report(title or _title(rows), rows, chosen, compared, doubts, record, max_drop, tuple(layers))
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from edgedl import calibration as sources
-from edgedl import registry
+from edgedl import quantizing, registry
 from edgedl.artifact import Artifact
 from edgedl.delivery import versions
 from edgedl.errors import EdgedlError, GateFailed, InvalidInput, Unsupported
 from edgedl.exporter import AUTO, DEFAULT_OPTIONS, QuantizationOptions
 from edgedl.exporting import Subject
 from edgedl.files import output_folder, refuse_existing, sha256, staging
-from edgedl.quantizing import Job, job, target_of, worth_on
+from edgedl.quantizing import Job, job, target_of
 from edgedl.tune.examples import Scorer
 from edgedl.tune.journal import Journal
 from edgedl.tune.search import FLOAT, WIDE, Bench, Found, search
@@ -32,7 +32,7 @@ Told = Callable[[str], None]
 def autotune(
     artifact: str | Path | Artifact, scheme: str = "w8a8", out: str | Path | None = None, *, task: Subject | None = None,
     calibration: str | None = None, samples: int = sources.SAMPLES, max_drop: float | None = None, seconds: float = SECONDS,
-    force: bool = False, speed_check: bool = False, allow_slower: bool = False, target: str = "local",
+    force: bool = False, speed_check: bool = True, allow_slower: bool = False, target: str = "local",
     options: QuantizationOptions = DEFAULT_OPTIONS, told: Told = lambda line: None,
 ) -> Artifact:  # fmt: skip
     """Write what `edgedl.quantize` writes, with the options that a search of `seconds` finds to lose no more than `max_drop`.
@@ -49,8 +49,8 @@ def autotune(
     if not force:
         refuse_existing(path)
     output_folder(path.parent)
-    if objection := registry.exporter(source.format).objection(source.model_file, wanted):
-        raise Unsupported(objection)
+    if not allow_slower and (objection := registry.exporter(source.format).objection(source.model_file, wanted)):
+        raise Unsupported(f"{objection} (or add --allow-slower)")
     with job(source, wanted, path, task, calibration, samples) as opened:
         if opened.reference.evaluate is None:
             raise InvalidInput(
@@ -59,7 +59,7 @@ def autotune(
             )
         opened, scorer = scored_once(opened)
         found = _searched(opened, scorer, seconds, options, told)
-        judge = worth_on(source, target) if speed_check else None
+        judge = quantizing.speed_judge(lambda: source, target) if speed_check else None
         return _delivered(opened, found, judge, allow_slower)
 
 

@@ -91,10 +91,11 @@ def nodes_called(model: onnx.ModelProto, names: tuple[str, ...]) -> list[str]:
 
 
 def island(model: onnx.ModelProto, kept: tuple[str, ...]) -> list[str]:
-    """The node names of these layers, and of the operators without weights that belong to them."""
+    """The node names of these layers, of the operators without weights that belong to them, and of operators of these types."""
     names = {node.output[0]: layer_name(node) for node in layer_nodes(model)}
     steps = [(names.get(node.output[0]), node.input, node.output) for node in model.graph.node]
-    return [*nodes_called(model, kept), *(model.graph.node[number].name for number in beside(steps, kept))]
+    of_type = (n.name for n in model.graph.node if n.op_type in kept and n.output[0] not in names)
+    return [*nodes_called(model, kept), *(model.graph.node[number].name for number in beside(steps, kept)), *of_type]
 
 
 def _layer(model: onnx.ModelProto, node: onnx.NodeProto, shapes: Shapes) -> Layer:

@@ -54,7 +54,10 @@ def quantize(
 
     Unsupported for an option that the scheme has no use for, UnknownName for a layer that is not there.
     """
-    options.check(f"{scheme.name} in ONNX", _OPTIONS[scheme.name], lambda: layers(source))
+    options = options.check(
+        f"{scheme.name} in ONNX", _OPTIONS[scheme.name], lambda: layers(source),
+        lambda: static.operators(source) if scheme.needs_calibration else (),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / source.name
         onnx.save(_prepared(read(source), scheme), str(ready))

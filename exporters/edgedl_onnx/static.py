@@ -47,6 +47,13 @@ def int16(
     return _quantize(source, required("w8a16", calibration), path, options, QuantType.QUInt16)
 
 
+def operators(source: Path) -> set[str]:
+    """The types of operators in the file, and those that onnxruntime makes of them before they are quantized."""
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        models = read(source), read(prepared(source, Path(folder)))
+    return {node.op_type for model in models for node in model.graph.node}
+
+
 def _quantize(
     source: Path, calibration: Calibration, path: Path, options: QuantizationOptions, activations: QuantType
 ) -> tuple[FloatRegion, ...]:

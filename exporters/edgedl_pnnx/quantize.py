@@ -36,7 +36,7 @@ def quantize(
     InvalidArtifact if it is damaged; Unsupported where it has no layer of QUANTIZED, or one whose weights are not known;
     EngineFailed if ncnn does not run it.
     """
-    options.check(f"{scheme.name} in ncnn", ("keep_float",), lambda: named_layers(source))
+    options = options.check(f"{scheme.name} in ncnn", ("keep_float",), lambda: named_layers(source))
     assert calibration is not None
     bundle = Bundle.read(source)
     graph = read(bundle.param, bundle.weights, str(source))

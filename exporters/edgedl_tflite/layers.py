@@ -32,10 +32,17 @@ def layers(source: Path) -> tuple[Layer, ...]:
 
 
 def island(model: Any, kept: Collection[str]) -> list[str]:
-    """The scopes of these layers, and of the operators without weights that belong to them."""
+    """The scopes of these layers, of the operators without weights that belong to them, and of operators of these types."""
     graph = model.subgraphs[0]
     steps = [_step(model, operator) for operator in graph.operators or []]
-    return [scope(name) for name in (*kept, *(";".join(steps[number][2]) for number in beside(steps, kept)))]
+    of_type = [number for number, o in enumerate(graph.operators or []) if _is_of(model, o, kept)]
+    return [scope(name) for name in (*kept, *(";".join(steps[n][2]) for n in (*beside(steps, kept), *of_type)))]
+
+
+def _is_of(model: Any, operator: Any, types: Collection[str]) -> bool:
+    """Whether an operator without weights is of one of the types."""
+    kind = flatbuffer.operator_name(model, operator)
+    return kind in types and kind not in QUANTIZABLE
 
 
 def _step(model: Any, operator: Any) -> Step:

@@ -19,6 +19,7 @@ from edgedl.spec import Array
 from edgedl_tflite import bias, flatbuffer, names, signatures
 from edgedl_tflite.calibrate import feeds_of, ranges
 from edgedl_tflite.check import read_checked
+from edgedl_tflite.describe import operators
 from edgedl_tflite.equalize import equalize
 from edgedl_tflite.layers import layers
 from edgedl_tflite.lossy import float_regions
@@ -51,7 +52,11 @@ def quantize(
     """
     if scheme.name not in RECIPES:
         raise Unsupported(f"TFLite has no scheme {scheme.name!r}: choose one of {', '.join(RECIPES)}")
-    options.check(f"{scheme.name} in TFLite", _OPTIONS[scheme.name], lambda: layers(source))
+    static = scheme.needs_calibration
+    options = options.check(
+        f"{scheme.name} in TFLite", _OPTIONS[scheme.name], lambda: layers(source),
+        lambda: operators(read_checked(source)) if static else (),
+    )  # fmt: skip
     parts = [_quantized(source.name, part, scheme, calibration, options) for part in _read(source)]
     path.write_bytes(flatbuffer.serialize(signatures.merge([model for model, _ in parts])))
     return tuple(dict.fromkeys(region for _, regions in parts for region in regions))

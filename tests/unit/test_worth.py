@@ -3,18 +3,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
 import edgedl
-from edgedl import Artifact, Task, worth
-from edgedl.errors import GateFailed
+from edgedl import Artifact, QuantizationOptions, Task, worth
+from edgedl.errors import GateFailed, Unsupported
+from edgedl.exporter import Description, Exporter, Layer
 from edgedl.measure import Measured, OperatorCost, Profile
 from edgedl.measure.record import Failure, Round
 from edgedl.measure.statistics import Estimate
+from edgedl.quantization.slow_operators import write_paying
+from edgedl.quantization.written import Written
 from edgedl.worth import Worth, worth_of
 
 SLOW, FAST, EVEN = Estimate(0.5, 0.4, 0.6), Estimate(2.0, 1.9, 2.1), Estimate(1.0, 0.9, 1.1)
@@ -112,10 +117,10 @@ def float_file(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def test_a_slower_file_keeps_a_failed_name_unless_it_is_allowed(
     float_file: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
-    monkeypatch.setattr("edgedl.quantizing.worth_of", lambda *_: made(SLOW))
+    monkeypatch.setattr("edgedl.quantizing.speed_judge", lambda *_: lambda artifact: made(SLOW))
 
     def quantized() -> Artifact:
-        return edgedl.quantize(float_file, "w8", tmp_path, speed_check=True, allow_slower=allowed)
+        return edgedl.quantize(float_file, "w8", tmp_path, allow_slower=allowed)
 
     if allowed:
         assert quantized().manifest.evidence["worth"]["objections"]  # type: ignore[union-attr]
@@ -129,12 +134,83 @@ def test_a_slower_file_keeps_a_failed_name_unless_it_is_allowed(
     assert manifest["evidence"]["worth"]["faster"]["value"] == 0.5
 
 
-def test_it_is_measured_for_real(float_file: Artifact, tmp_path: Path) -> None:
+def test_it_is_measured_for_real_and_unasked(
+    float_file: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No claim on the outcome: that is the machine's."""
-    found = edgedl.quantize(float_file, "w8", tmp_path, speed_check=True, allow_slower=True)
+    monkeypatch.setattr("edgedl.quantizing.speed_judge", lambda parent, target: lambda a: worth_of(a, parent(), target))
+    found = edgedl.quantize(float_file, "w8", tmp_path, allow_slower=True)
     assert found.manifest
     told = found.manifest.evidence["worth"]
     assert told["parent"] == "wide.onnx"
     assert told["parent_size"] > 3 * told["size"]
     assert 0 < told["faster"]["low"] < told["faster"]["high"]
     assert told["engine"].startswith("onnxruntime")
+
+
+class Paying:
+    """Stands for measurements: a file pays once these operators are in float."""
+
+    def __init__(
+        self, needed: set[str], eaters: tuple[str, ...] = ("HARD_SWISH +89.8 us", "QLinearConv +5 us")
+    ) -> None:
+        self.needed, self.eaters, self.written = needed, eaters, list[QuantizationOptions]()
+
+    def write(self, options: QuantizationOptions, path: Path) -> Written:
+        if len(options.keep_float) > 3:
+            raise Unsupported("nothing is left")
+        self.written.append(options)
+        return Written(options)
+
+    def judge(self, artifact: Artifact) -> Worth:
+        pays = self.needed <= set(self.written[-1].keep_float)
+        return made(FAST if pays else SLOW, eaters=() if pays else self.eaters)
+
+    layers = staticmethod(
+        lambda path: (
+            Layer("first", "Conv", "a", 10, 1),
+            Layer("wide", "Conv", "b", 80, 1),
+            Layer("last", "Gemm", "c", 10, 1),
+        )
+    )
+    describe = staticmethod(
+        lambda path: Description((), (), {"Conv": 2, "Gemm": 1, "HARD_SWISH": 1, "Mul": 1}, 100, 1, {})
+    )
+
+    def carried_out(self) -> tuple[Written, Worth]:
+        return write_paying(self.write, self.judge, cast(Exporter, self), Path("q.onnx"), QuantizationOptions())
+
+
+def test_slow_operators_stay_in_float_where_the_file_pays_then() -> None:
+    written, found = Paying({"HARD_SWISH"}).carried_out()
+    assert written.options.keep_float == ("HARD_SWISH",)  # most weights are in Conv, which stays in integers
+    assert not found.objections
+    (region,) = written.in_float
+    assert region.reason == "in integers the file is 2.00x slower than float: HARD_SWISH +89.8 us, QLinearConv +5 us"
+
+
+def test_names_of_integer_operators_are_understood_and_the_first_layer_is_tried_last() -> None:
+    written, _ = Paying({"first"}, ("QLinearMul +5 us", "QuantizeLinear +3 us")).carried_out()
+    assert written.options.keep_float == ("Mul", "first")
+
+
+def test_what_cannot_be_made_to_pay_is_written_as_it_was_asked_for() -> None:
+    stand_in = Paying({"nothing helps"})
+    written, found = stand_in.carried_out()
+    assert written == Written(QuantizationOptions())
+    assert stand_in.written[-1] == QuantizationOptions()
+    assert found.objections
+
+
+def test_types_of_operators_are_names_for_keep_float(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rows = np.random.default_rng(0).standard_normal((4, 16)).astype(np.float32)
+    net = nn.Sequential(nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, 16))
+    task = Task("net", lambda: net, lambda: {"x": rows}, calibration=lambda: [{"x": rows}])
+    (source,) = edgedl.export(task, ["onnx"], tmp_path)
+    with pytest.raises(Unsupported, match="every layer stays in float"):
+        edgedl.quantize(source, "w8a8", task=task, options=QuantizationOptions(keep_float=("Gemm",)))
+    artifact = edgedl.quantize(source, "w8a8", task=task, options=QuantizationOptions(keep_float=("Sigmoid",)))
+    (sigmoid,) = (node for node in onnx.load(str(artifact.path)).graph.node if node.op_type == "Sigmoid")
+    assert not any("Quantize" in name for name in sigmoid.output)
+    assert {"Gemm", "DequantizeLinear"} <= {node.op_type for node in onnx.load(str(artifact.path)).graph.node}

@@ -1,0 +1,1 @@
+"""From a float artifact to a quantized one that pays."""
