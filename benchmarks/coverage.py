@@ -112,9 +112,16 @@ def attempt(job: Job) -> dict[str, Any]:
 
 
 def refused(sentence: str, kind: str) -> dict[str, Any]:
-    cause = next((name for name, words in CAUSES.items() if re.search(words, sentence)), "other")
-    named = bool(re.search(r"\w+\.py:\d+", sentence))
-    return {"verdict": "refused", "sentence": sentence, "kind": kind, "cause": cause, "names_line": named}
+    return {"verdict": "refused", "sentence": sentence, "kind": kind}
+
+
+def cause(sentence: str) -> str:
+    """What a refusal is about."""
+    return next((name for name, words in CAUSES.items() if re.search(words, sentence)), "other")
+
+
+def names_line(sentence: str) -> bool:
+    return bool(re.search(r"\w+\.py:\d+", sentence))
 
 
 def check(job: Job, path: Path, names: Sequence[str], trial: int) -> str:
@@ -187,6 +194,21 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def causes(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: refusals by what they are about, and how many of them name a line."""
+    lines = ["| refused for | onnx | tflite | names the line |", "|---|---|---|---|"]
+    of = [
+        (cause(row["sentence"]), row["format"], names_line(row["sentence"]))
+        for row in rows
+        if row["verdict"] == "refused"
+    ]
+    for name in (*CAUSES, "other"):
+        formats = Counter(format for found, format, _ in of if found == name)
+        named = sum(line for found, _, line in of if found == name)
+        lines += [f"| {name} | {formats['onnx']} | {formats['tflite']} | {named} |"] if formats else []
+    return "\n".join(lines)
+
+
 def refusals(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: what is not proven, with the sentence."""
     lines = [
@@ -209,7 +231,7 @@ def goals(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         of = [row["verdict"] == "right" for row in rows if row["format"] == format]
         if of and np.mean(of) < goal:
             yield f"{format}: {np.mean(of):.1%} proven, goal {goal:.0%}"
-    unnamed = [row["key"] for row in rows if row["verdict"] == "refused" and not row["names_line"]]
+    unnamed = [row["key"] for row in rows if row["verdict"] == "refused" and not names_line(row["sentence"])]
     if unnamed:
         yield f"{len(unnamed)} refusals name no line: {', '.join(unnamed)}"
 
@@ -220,7 +242,7 @@ def write(page: Path, rows: Sequence[dict[str, Any]]) -> None:
     seconds = sum(row["seconds"] for row in rows) / max(len(rows), 1)
     text = (
         f"Measured on {time.strftime('%Y-%m-%d')} with Python {platform.python_version()}, {versions}; "
-        f"{seconds:.1f} s a file on average.\n\n{table(rows)}\n\nNot proven:\n\n{refusals(rows) or '- nothing'}\n"
+        f"{seconds:.1f} s a file on average.\n\n{table(rows)}\n\n{causes(rows)}\n\nNot proven:\n\n{refusals(rows) or '- nothing'}\n"
     )
     before, mark, rest = page.read_text().partition("<!-- coverage -->\n")
     _, end, after = rest.partition("<!-- end of coverage -->")
@@ -262,7 +284,7 @@ def main(
     run(pending, journal, workers, Limits(seconds, int(memory * 2**30)))
     everything = _journal.read(journal)
     rows = [everything[job.key] for job in wanted if job.key in everything]
-    click.echo(json.dumps(rows, indent=1) if as_json else f"{refusals(rows)}\n\n{table(rows)}")
+    click.echo(json.dumps(rows, indent=1) if as_json else f"{refusals(rows)}\n\n{causes(rows)}\n\n{table(rows)}")
     for missed in goals(rows):
         click.echo(missed, err=True)
     if page:
