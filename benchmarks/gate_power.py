@@ -234,16 +234,20 @@ class Truth:
 
 
 def slices(want: Array, parts: Sequence[tuple[int, int, int]]) -> list[Any]:
-    """Indices of the parts; without any, of the channels of one magnitude, in decades."""
+    """Indices of the parts; without any, of the channels of one magnitude, in decades below the largest."""
     if parts:
         return [(*[slice(None)] * axis, slice(start, stop)) for axis, start, stop in parts]
     axis = 1 if want.ndim == 4 else want.ndim - 1
     if axis == 0:
         return []
     sizes = np.array([_independent.rms(want.take(index, axis)) for index in range(want.shape[axis])])
-    audible = sizes > FAINT * _independent.rms(want)
-    decades = np.floor(np.log10(np.where(audible, sizes, 1)))
-    groups = [np.flatnonzero(audible & (decades == decade)) for decade in np.unique(decades[audible])]
+    below = (
+        np.floor(-np.log10(np.maximum(sizes, np.finfo(float).tiny) / sizes.max()))
+        if sizes.max()
+        else np.zeros(len(sizes))
+    )
+    audible = sizes > FAINT * sizes.max()
+    groups = [np.flatnonzero(audible & (below == decade)) for decade in np.unique(below[audible])]
     return [(*[slice(None)] * axis, group) for group in groups]
 
 
@@ -291,22 +295,29 @@ def _share(ran: Sequence[Mapping[str, Any]], above: float) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Exports and mistakes in two sentences."""
+    """The healthy exports and the mistakes in a sentence each, then every one that the gate judged wrongly."""
     exports = [row for row in rows if row["kind"] == "export" and row["verdict"] != "not exported"]
-    accepted = sum(row["verdict"] == "accepted" for row in exports)
+    healthy = [row for row in exports if row["effect"] is not None and row["effect"] <= 1]
+    blamed = [row for row in healthy if row["verdict"] == "refused"]
+    mistakes = [row for row in rows if row["kind"] not in ("export", "job") and row["verdict"] != "does not run"]
     missed = [
         row
-        for row in rows
-        if row["kind"] not in ("export", "job") and row["verdict"] == "accepted" and row["effect"] > 1
+        for row in (*mistakes, *exports)
+        if row["verdict"] == "accepted" and row["effect"] is not None and row["effect"] > 1
     ]
-    lines = [f"{accepted} of {len(exports)} exports accepted; {len(missed)} mistakes that matter accepted."]
-    lines += [
-        f"- accepted: `{row['key']}` {row['kind']} at {row['place']}, effect {row['effect']:.2g}" for row in missed
+    lines = [
+        f"{len(healthy) - len(blamed)} of {len(healthy)} healthy exports accepted; {len(missed)} files that are not healthy accepted."
     ]
     lines += [
-        f"- not accepted: `{row['key']}`: {row['sentence'][:300]}"
+        f"- accepted: `{row['key']}` {row['kind']} {row.get('place', '')}, effect {row['effect']:.2g}" for row in missed
+    ]
+    lines += [
+        f"- refused though its effect is {row['effect']:.2g}: `{row['key']}`: {row['sentence'][:300]}" for row in blamed
+    ]
+    lines += [
+        f"- not exported: `{row['key']}`: {row['sentence'][:300]}"
         for row in rows
-        if row["kind"] == "export" and row["verdict"] != "accepted"
+        if row.get("verdict") == "not exported"
     ]
     return "\n".join(lines)
 

@@ -103,7 +103,7 @@ def test_parts_are_judged_alone_and_channels_by_magnitude() -> None:
     want = np.concatenate([np.full((2, 4, 8), 300.0), np.full((2, 6, 8), 0.5)], 1).astype(np.float32)
     declared = gate_power.slices(want, ((1, 0, 4), (1, 4, 10)))
     assert [want[part].shape for part in declared] == [(2, 4, 8), (2, 6, 8)]
-    rows = np.array([[500.0, 0.9, 400.0, 0.5, 1e-9]] * 3, np.float32)
+    rows = np.array([[500.0, 30.0, 400.0, 8.0, 1e-9]] * 3, np.float32)
     assert sorted(tuple(part[-1]) for part in gate_power.slices(rows, ())) == [(0, 2), (1, 3)]
 
 
