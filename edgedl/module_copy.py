@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 import types
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch.nn.utils import parametrize
 
 from edgedl.silence import silent
 
+_STATE = (int, float, complex, list, dict, set, deque, np.ndarray)
 _ATOMS = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, str, bytes, int, float, complex)
 
 
@@ -69,7 +72,9 @@ class _Copier:
             return self._container(value)
         if isinstance(value, types.MethodType | partial | weakref.ref):
             return self._reference(value)
-        return self._object(value) if _holds_tensors(value) else value
+        if isinstance(value, types.SimpleNamespace):
+            return types.SimpleNamespace(**{name: self.copy(part) for name, part in vars(value).items()})
+        return self._object(value) if can_hold_state(value) else value
 
     def _module(self, module: torch.nn.Module) -> torch.nn.Module:
         if hasattr(type(module), "__deepcopy__") and not parametrize.is_parametrized(module):
@@ -84,6 +89,8 @@ class _Copier:
 
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         """Through `deepcopy`, which keeps views of one storage together; without the history that it refuses."""
+        if not self.inside:
+            return tensor.detach().clone()  # a trace can follow that
         return copy.deepcopy(tensor if tensor.is_leaf else tensor.detach(), self.memo)
 
     def _container(self, value: Any) -> Any:
@@ -116,20 +123,38 @@ class _Copier:
         return value if id(target) not in self.inside else type(value)(self.copy(target))
 
     def _inner(self, value: Any) -> Any:
-        return self.copy(value) if id(value) in self.inside or _holds_tensors(value) else value
+        return self.copy(value) if id(value) in self.inside or can_hold_state(value) else value
 
 
-def _holds_tensors(value: Any) -> bool:
-    """Whether a plain object has a tensor or module among its attributes; one with a finalizer is never copied."""
-    attributes = getattr(value, "__dict__", None)
-    if not isinstance(attributes, dict) or hasattr(type(value), "__del__"):
+def can_hold_state(value: Any) -> bool:
+    """Whether a plain object is copied: it has tensors, or it is of a class of the user's own and has numbers or containers.
+
+    An object that makes or releases something when it comes or goes is always shared, as is one without a `__dict__`.
+    """
+    kind = type(value)
+    if not isinstance(getattr(value, "__dict__", None), dict) or isinstance(value, Enum | type | types.ModuleType):
         return False
-    return any(_is_or_contains_tensor(part) for part in attributes.values())
+    if hasattr(kind, "__del__") or any("__new__" in vars(base) for base in kind.__mro__[:-1]):
+        return False
+    return _holds_tensors(value, 3) or (
+        not is_library(kind) and any(isinstance(part, _STATE) for part in vars(value).values())
+    )
 
 
-def _is_or_contains_tensor(value: Any) -> bool:
+def is_library(kind: type) -> bool:
+    """Whether a class is of the standard library or of an installed package."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or "/lib/python"
+    return "/lib/python" in file or "-packages/" in file
+
+
+def _holds_tensors(value: Any, depth: int) -> bool:
+    if isinstance(value, torch.Tensor | torch.nn.Module):
+        return True
     if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return any(isinstance(part, torch.Tensor | torch.nn.Module) for part in value)
-    return isinstance(value, torch.Tensor | torch.nn.Module)
+        parts = list(value.values())
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    else:
+        attributes = getattr(value, "__dict__", None)
+        parts = list(attributes.values()) if isinstance(attributes, dict) else []
+    return depth > 0 and any(_holds_tensors(part, depth - 1) for part in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from edgedl.errors import InvalidInput, InvalidReference
 from edgedl.exporter import Program
 from edgedl.module_copy import shared_copy
+from edgedl.module_state import Place, observe, refusal, restored
 from edgedl.source_lines import user_line_of
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resize
 from edgedl.task import Predict, Task
@@ -23,14 +25,17 @@ class Wrapper(torch.nn.Module):
 
 
 class FlatOutputs(Wrapper):
-    """The user's module with its outputs flattened to a tuple of tensors; `names` says which is which."""
+    """The user's module with its outputs flattened to a tuple of tensors.
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    written: attributes that a call changes without effect on later ones; each call finds them as the first one did.
+    """
+
+    def __init__(self, module: torch.nn.Module, written: tuple[Place, ...] = ()) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.written = module, written
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with attention_as_traced():
+        with attention_as_traced(), restored(self.module, self.written):
             return tuple(tensor for _, tensor in named_tensors(self.module(*inputs)))
 
 
@@ -114,13 +119,24 @@ def tracing_lengths(axes: DynamicAxes) -> dict[str, int]:
 
 
 def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False) -> Program:
-    """The program of a task; runs the module once. InvalidReference, with the user's line, if that raises."""
+    """The program of a task; runs copies of the module.
+
+    InvalidReference, with the user's line, if that raises, and for a module whose outputs are random or depend on earlier calls.
+    """
     axes = axes_of(task)
     inputs = resize(plain(task.example_inputs()), axes, tracing_lengths(axes))
     module = shared_copy(module).eval()
-    names = _output_names(task, named_tensors(_try_out(task.name, module, inputs)))
-    outputs = _distinct(names, inputs)
-    return Program(task.name, FlatOutputs(module).eval(), inputs, outputs, axes, channels_last, task.signatures)
+    call = partial(_try_out, task.name)
+    if any(map(torch.nn.parameter.is_lazy, module.parameters())):
+        call(module, inputs)
+    behaviour = observe(module, call, inputs)
+    if behaviour.stateful:
+        raise refusal(module, behaviour, partial(call, inputs=inputs))
+    if behaviour.written and not axes:
+        call(module, inputs)  # caches are filled outside of the trace, where any Python can fill them
+    outputs = _distinct(_output_names(task, behaviour.returned), inputs)
+    flat = FlatOutputs(module, behaviour.written).eval()
+    return Program(task.name, flat, inputs, outputs, axes, channels_last, task.signatures)
 
 
 def predicting(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> Predict:
@@ -152,15 +168,17 @@ def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple
     return task.outputs or tuple(name for name, _ in returned)
 
 
-def _try_out(name: str, module: torch.nn.Module, inputs: Mapping[str, Array]) -> Any:
+def _try_out(name: str, module: torch.nn.Module, inputs: Mapping[str, Array]) -> list[tuple[str, torch.Tensor]]:
+    """The named outputs of one call without gradients."""
     try:
         with torch.no_grad(), attention_as_traced():
-            return module(*(torch.from_numpy(array) for array in inputs.values()))
+            returned = module(*(torch.from_numpy(array) for array in inputs.values()))
     except Exception as error:
         shapes = ", ".join(f"{key} {array.shape} {array.dtype}" for key, array in inputs.items())
         where = f" at {line}" if (line := user_line_of(error)) else ""
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidReference(f"{name} raised{where} on its example inputs ({shapes}): {said}") from error
+    return named_tensors(returned)
 
 
 def _distinct(names: tuple[str, ...], inputs: Mapping[str, Array]) -> tuple[str, ...]:
