@@ -250,9 +250,9 @@ def _same(a: Any, b: Any, seen: set[tuple[int, int]]) -> bool:
         return False
     seen.add((id(a), id(b)))
     if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and _equal(a, b)
+        return (a.dtype, a.shape) == (b.dtype, b.shape) and _equal(a, b)
     if isinstance(a, np.ndarray):
-        return a.shape == b.shape and a.tobytes() == b.tobytes()
+        return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
     if isinstance(a, torch.Generator):
         return torch.equal(a.get_state(), b.get_state())
     if isinstance(a, dict):

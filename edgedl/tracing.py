@@ -30,10 +30,14 @@ def trace(module: torch.nn.Module, program: Program) -> torch.export.ExportedPro
 
 
 def export(
-    module: torch.nn.Module, arguments: tuple[torch.Tensor, ...], axes: Any = None
+    module: torch.nn.Module, arguments: tuple[torch.Tensor, ...], axes: Any = None, gradients: bool = False
 ) -> torch.export.ExportedProgram:
-    """torch.export with the lowering that every format needs; raises what torch.export raises. axes: its `dynamic_shapes`."""
-    with converter_tracing():
+    """torch.export with the lowering that every format needs; raises what torch.export raises.
+
+    axes: its `dynamic_shapes`. gradients: for a graph that is trained. With them attention with a learned bias becomes an
+    operator for training, which no format has.
+    """
+    with converter_tracing(), torch.set_grad_enabled(gradients):
         return torch.export.export(module, arguments, dynamic_shapes=axes)
 
 

@@ -116,7 +116,7 @@ def _trace(task: Task) -> Any:
     shapes = dynamic_shapes(Program(task.name, module, inputs, (), axes), bounded=False)[0]
     try:
         with silent():
-            exported = export(module, tuple(map(torch.from_numpy, inputs.values())), shapes)
+            exported = export(module, tuple(map(torch.from_numpy, inputs.values())), shapes, gradients=True)
     except Exception as error:
         why, way = why_untraceable(str(error))
         raise Unsupported(f"{task.name} cannot be traced for training: {why}; {way}, or leave out --qat") from error
