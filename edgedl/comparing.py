@@ -22,6 +22,7 @@ from edgedl.isolated import IsolatedSession
 from edgedl.quantizing import made_how, original_of
 from edgedl.reference import TaskReference
 from edgedl.runtime import Source, accept, as_source
+from edgedl.seeded_inputs import inputs_of
 from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl.task import Task
 from edgedl.verify.matching import Tensor, layouts, matched
@@ -81,12 +82,18 @@ class _Side:
 
 
 def compare(
-    a: str | Path | Source, b: str | Path | Source, *, task: Subject | None = None, calibration: str | None = None
+    a: str | Path | Source,
+    b: str | Path | Source,
+    *,
+    task: Subject | None = None,
+    calibration: str | None = None,
+    shapes: Sequence[str] = (),
 ) -> Comparison:
     """Hold every tensor of `b` against that of `a`. Either may be a task or `torch`, the original; the other is held against it.
 
     task: the original, where no manifest leads to it. calibration: inputs, see edgedl.calibration.from_source; default: the
-    task's own, else golden vectors, else seeded noise. InvalidInput where nothing can be compared.
+    task's own, else golden vectors, else seeded noise. shapes: of that noise, as `x=1x3x64x64`. InvalidInput where nothing
+    can be compared.
     """
     given = [side if str(side) == TORCH else as_source(side) for side in (a, b)]
     artifacts = [side for side in given if isinstance(side, Artifact) and side.model_file]
@@ -94,7 +101,7 @@ def compare(
     original, why_not = _original(artifacts, task)
     references = [torch_reference(original, **made_how(artifact)) if original else None for artifact in artifacts]
     sides = [_side(*pair) for pair in zip(artifacts, references, strict=True)]
-    batches, kind = _inputs(artifacts, references[0], calibration, sides[0].specs)
+    batches, kind = _inputs(artifacts, references[0], calibration, sides[0].specs, shapes)
     runs = list(islice(_runs(batches, [side.specs for side in sides]), RUNS))
     torch = [_torch_side(references[0], runs[0])] if references[0] else []
     ours, theirs = sides if len(sides) == 2 else (*torch, *sides)
@@ -150,15 +157,24 @@ def _torch_side(reference: Reference, feeds: Feeds) -> _Side:
 
 
 def _inputs(
-    artifacts: Sequence[Artifact], reference: Reference | None, calibration: str | None, specs: tuple[TensorSpec, ...]
+    artifacts: Sequence[Artifact],
+    reference: Reference | None,
+    calibration: str | None,
+    specs: tuple[TensorSpec, ...],
+    shapes: Sequence[str],
 ) -> tuple[Iterable[Feeds], str]:
     """Task inputs, where there is a reference, else inputs of the files; and what they are."""
+    if shapes and (calibration or reference):
+        raise InvalidInput("--shape is for made-up inputs: leave it out where a task or --calibration brings real ones")
     if calibration:
         return sources.from_source(calibration, specs)(), "given"
     if reference:
         return reference.batches, reference.kind
     golden = next((artifact for artifact in artifacts if golden_path(artifact.path).is_file()), None)
-    return ([golden.golden()[0]], "golden") if golden else (sources.random(specs, RUNS)(), "seeded")
+    if golden and not shapes:
+        return [golden.golden()[0]], "golden"
+    made = inputs_of(artifacts[0], shapes)[0]
+    return (made.feeds(number) for number in range(RUNS)), "seeded"
 
 
 def _runs(batches: Iterable[Feeds], sides: Sequence[tuple[TensorSpec, ...]]) -> Iterator[dict[str, Array]]:

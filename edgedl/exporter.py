@@ -207,7 +207,8 @@ class Description:
 
     operators: count by type. parameters: number of weights. macs: multiply-accumulates of one run at the written
     shapes (dynamic axes count as 1), or None where an operator's cost is unknown. bytes_by_dtype: stored weights.
-    ledger: where the bytes of the constants are, the most first.
+    ledger: where the bytes of the constants are, the most first. ranges: the integers that an input may hold, where it
+    chooses rows of a table.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -218,6 +219,7 @@ class Description:
     bytes_by_dtype: Mapping[str, int]
     opset: int | None = None
     ledger: tuple[Stored, ...] = ()
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

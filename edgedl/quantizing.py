@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.batching import batched
 from edgedl.delivery import Claim, Judge, Reference, deliver, saturation_of
-from edgedl.errors import EdgedlError, InvalidInput, UnknownName, Unsupported
+from edgedl.errors import EdgedlError, EngineFailed, InvalidInput, InvalidTensor, UnknownName, Unsupported
 from edgedl.exporter import (
     AUTO,
     DEFAULT_OPTIONS,
@@ -34,10 +35,11 @@ from edgedl.parts import Parts
 from edgedl.quantization.slow_operators import write_paying
 from edgedl.quantization.written import Written
 from edgedl.reference import TaskReference
-from edgedl.runtime import load
+from edgedl.runtime import Session, load
 from edgedl.schemes import Scheme
 from edgedl.schemes import scheme as scheme_called
-from edgedl.spec import TensorSpec
+from edgedl.seeded_inputs import Ranges, SeededInputs, proof_batches, seeded_inputs
+from edgedl.spec import Array, Feeds, TensorSpec, distinct_axes
 from edgedl.task import Task
 from edgedl.verify.cases import BATCHES
 from edgedl.worth import worth_of
@@ -58,6 +60,7 @@ def quantize(
     options: QuantizationOptions = DEFAULT_OPTIONS,
     speed_check: bool = True,
     target: str = "local",
+    shapes: Sequence[str] = (),
 ) -> Artifact:
     """Write `NAME.SCHEME.onnx` (or .tflite) into `out` (default: beside the source), proven against the original.
 
@@ -67,6 +70,7 @@ def quantize(
     options: how the scheme is carried out; recorded in the manifest's provenance. speed_check: the result fails its gate if it
     is slower on the target than the float artifact, even with its slow operators in float, or not smaller (see edgedl.worth);
     with allow_slower it is told alone. False measures nothing and claims nothing.
+    shapes: of made-up inputs for a file without a task, as `x=1x3x64x64`; without one, lengths that the file takes are tried.
     Raises Unsupported for a scheme that is a bad choice, InvalidInput without calibration data, and GateFailed.
     """
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
@@ -85,7 +89,7 @@ def quantize(
     judge = speed_judge(lambda: source, target) if speed_check else None
     from edgedl.tune.remedy import remedy  # it takes a Job of this module
 
-    with job(source, wanted, path, task, calibration, samples, random_calibration) as opened:
+    with job(source, wanted, path, task, calibration, samples, random_calibration, shapes) as opened:
         return opened.deliver(options, judge, allow_slower, remedy)
 
 
@@ -163,17 +167,38 @@ Remedy = Callable[[Job, QuantizationOptions, Path], str]
 @contextmanager
 def job(
     source: Artifact, scheme: Scheme, path: Path, task: Subject | None = None, calibration: str | None = None,
-    samples: int = sources.SAMPLES, random_calibration: bool = False,
+    samples: int = sources.SAMPLES, random_calibration: bool = False, shapes: Sequence[str] = (),
 ) -> Iterator[Job]:  # fmt: skip
     """Finds the original and the calibration inputs, as `quantize` tells them; InvalidInput where there are none."""
     original, exporter = original_of(source, task), registry.exporter(source.format)
-    described = exporter.describe(source.path).inputs
-    data, origin = _calibration(scheme, original, calibration, described, samples, random_calibration)
-    given = sources.from_source(calibration, described) if calibration else None
-    provenance = {**_provenance(source), "parent_sha256": sha256(source.path), "calibration": origin}
-    with _reference(source, original, given) as reference:
-        runs = _prepared(source, data, reference, described, samples)
+    described = exporter.describe(source.path)
+    _check_shapes(source, original, calibration, shapes)
+    data, origin = _calibration(scheme, original, calibration, described.inputs, samples, random_calibration)
+    given = sources.from_source(calibration, described.inputs) if calibration else None
+    provenance = {**_provenance(source), **_parent(source, path, shapes), "calibration": origin}
+    with _reference(source, original, given, described.ranges, shapes) as (reference, made):
+        specs = described.inputs
+        if made and data is not None and random_calibration:
+            data, specs = made.calibration(samples), tuple(option.spec for option in made.options)
+        runs = _prepared(source, data, reference, specs, samples)
         yield Job(source, exporter, scheme, reference, runs, provenance, path)
+
+
+def _check_shapes(source: Artifact, original: Task | None, calibration: str | None, shapes: Sequence[str]) -> None:
+    """InvalidInput where --shape would have no effect."""
+    if shapes and original:
+        raise InvalidInput(
+            f"--shape is for a file without a task: {source.path} is proven at the lengths of {original.name}; "
+            "export it again with --shape"
+        )
+    if shapes and calibration:
+        raise InvalidInput("--shape gives made-up inputs their shape, --calibration real inputs: give one of them")
+
+
+def _parent(source: Artifact, path: Path, shapes: Sequence[str]) -> dict[str, Any]:
+    """What leads from the result to the file that it was made from."""
+    where = os.path.relpath(source.path, path.parent)
+    return {"parent": where, "parent_sha256": sha256(source.path), **({"shapes": list(shapes)} if shapes else {})}
 
 
 def _quantize_group(
@@ -307,20 +332,41 @@ def _found(file: str, origin: Path, *folders: Path) -> str:
     return next((str(path) for path in candidates if path.exists()), file)
 
 
-def _reference(source: Artifact, task: Task | None, given: Calibration | None) -> Any:
-    """A context that gives the Reference: eager torch, or the float artifact itself, on the inputs given, in a process of its own."""
+def _reference(
+    source: Artifact, task: Task | None, given: Calibration | None, ranges: Ranges, shapes: Sequence[str]
+) -> Any:
+    """A context that gives the Reference, eager torch or the float artifact itself, and the made-up inputs, if there are any."""
     if task is not None:
-        return nullcontext(torch_reference(task, **made_how(source)))
-    return _artifact_reference(source, given)
+        return nullcontext((torch_reference(task, **made_how(source)), None))
+    return artifact_reference(source, given, ranges, shapes)
 
 
 @contextmanager
-def _artifact_reference(source: Artifact, given: Calibration | None) -> Iterator[Reference]:
+def artifact_reference(
+    source: Artifact, given: Calibration | None, ranges: Ranges, shapes: Sequence[str] = ()
+) -> Iterator[tuple[Reference, SeededInputs | None]]:
+    """The float artifact, in a process of its own, on the inputs given or on made-up ones."""
     with IsolatedSession(source) as session:
-        inputs = sources.prepared(given or sources.random(session.inputs, BATCHES), session.inputs, 16 * BATCHES)
-        batches = [dict(feeds) for feeds in islice(inputs(), BATCHES)]
+        made = () if given else seeded_inputs(session, str(source.path), ranges, shapes)
+        if given:
+            inputs = sources.prepared(given, session.inputs, 16 * BATCHES)
+            batches = [dict(feeds) for feeds in islice(inputs(), BATCHES)]
+        else:
+            batches = list(proof_batches(made, BATCHES))
         kind = "calibration" if given else "seeded"
-        yield Reference(session.engine, batched(session.run, session.inputs), batches[0], batches, kind, {})
+        predict = batched(partial(_run_parent, session, source), session.inputs)
+        yield Reference(session.engine, predict, batches[0], batches, kind, {}), next(iter(made), None)
+
+
+def _run_parent(session: Session, source: Artifact, feeds: Feeds) -> dict[str, Array]:
+    try:
+        return session.run(feeds)
+    except (EngineFailed, InvalidTensor) as error:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+        raise InvalidInput(
+            f"the float file {source.path} does not run on these inputs itself ({shapes}): {error}; "
+            "give --calibration rows.npz or --shape INPUT=SHAPE"
+        ) from error
 
 
 def _calibration(
@@ -332,7 +378,7 @@ def _calibration(
     if not scheme.needs_calibration:
         return None, "none"
     if random:
-        return sources.random(specs, samples), "random noise"
+        return sources.random(distinct_axes(specs), samples), "random noise"
     if given:
         return sources.from_source(given, specs), given
     if task and task.calibration:

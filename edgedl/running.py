@@ -9,20 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedl.artifact import Artifact
+from edgedl.artifact import Artifact, golden_path
 from edgedl.calibration import read_arrays
 from edgedl.decoding import cut, spelled
 from edgedl.errors import GateFailed, InvalidTensor
 from edgedl.files import refuse_existing, write_atomic
 from edgedl.group import TOKENS
 from edgedl.isolated import IsolatedSession
+from edgedl.seeded_inputs import ranges_of, seeded_inputs
 from edgedl.spec import Array, TensorSpec
 from edgedl.verify.parity import relative_rms
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """outputs by name; golden: what the golden vectors showed, None where they were not used.
+    """outputs by name; golden: what the golden vectors showed, None where they were not used. inputs: what made-up ones were.
 
     texts: the words of each sequence that an artifact group decoded, where it has a vocabulary.
     """
@@ -31,6 +32,7 @@ class RunResult:
     outputs: Mapping[str, Array]
     golden: str | None = None
     texts: tuple[str, ...] = ()
+    inputs: str | None = None
 
 
 def run_files(path: str, files: tuple[str, ...], runtime: str, device: str, threads: int | None) -> RunResult:
@@ -42,6 +44,21 @@ def run_files(path: str, files: tuple[str, ...], runtime: str, device: str, thre
             feeds |= _read(text, session.inputs)
         outputs = session.run(feeds)
     return RunResult(session.engine, outputs, texts=_texts(artifact, outputs))
+
+
+def run_seeded(path: str, runtime: str, device: str, threads: int | None, shapes: tuple[str, ...] = ()) -> RunResult:
+    """Run on seeded inputs, for a file that came without any."""
+    artifact = Artifact.open(path)
+    with IsolatedSession(artifact, runtime, device, threads) as session:
+        made = seeded_inputs(session, path, ranges_of(artifact), shapes)[0]
+        outputs = session.run(made.feeds(0))
+    return RunResult(session.engine, outputs, inputs=f"seeded inputs {made}")
+
+
+def without_inputs(path: str) -> bool:
+    """Return whether the file came from elsewhere, so that no golden inputs belong to it."""
+    artifact = Artifact.open(path)
+    return artifact.manifest is None and not golden_path(artifact.path).is_file()
 
 
 def _texts(artifact: Artifact, outputs: Mapping[str, Array]) -> tuple[str, ...]:

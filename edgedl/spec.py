@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,34 @@ class TensorSpec:
         return len(shape) == len(self.shape) and all(
             isinstance(d, str) or d == n for d, n in zip(self.shape, shape, strict=True)
         )
+
+
+_ANONYMOUS = re.compile(r"|None|\?|-1|dyn(amic)?|unk(nown)?_*\d*|N/A")
+"""Names that exporters give to axes which they know nothing of."""
+
+
+def axis_names(name: str, shape: Iterable[int | str | None]) -> tuple[int | str, ...]:
+    """Return the shape of the tensor `name` with a name for every axis of which nothing is known.
+
+    An axis without a name, or with one that means nothing or that an earlier axis has, is not the same axis as another:
+    the first is the batch, the others are `x_2` and the like.
+    """
+    lengths = list(shape)
+    return tuple(
+        length if isinstance(length, int) else _axis_name(name, number, length, lengths[:number])
+        for number, length in enumerate(lengths)
+    )
+
+
+def _axis_name(name: str, number: int, written: str | None, before: list[int | str | None]) -> str:
+    if written is not None and not _ANONYMOUS.fullmatch(written) and written not in before:
+        return written
+    return f"{name}_{number}" if number else "batch"
+
+
+def distinct_axes(specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Return the specs with axes that are only called alike under different names; see axis_names."""
+    return tuple(replace(spec, shape=axis_names(spec.name, spec.shape)) for spec in specs)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgedl import registry
@@ -9,10 +11,12 @@ from edgedl.artifact import Artifact
 from edgedl.delivery import cases_of, prove_session
 from edgedl.errors import GateFailed, InvalidInput
 from edgedl.exporting import Subject, torch_reference, with_max_drop
+from edgedl.files import sha256
 from edgedl.grouping import loop_reference, of_member, prove_loop
 from edgedl.parts import Parts
-from edgedl.quantizing import made_how, original_of
+from edgedl.quantizing import artifact_reference, made_how, original_of
 from edgedl.schemes import SCHEMES, Scheme
+from edgedl.seeded_inputs import ranges_of
 from edgedl.targets import find
 from edgedl.verify import Evidence
 from edgedl.verify.culprit import find_culprit
@@ -24,17 +28,21 @@ def verify(
     runtime: str = "auto",
     max_drop: float | None = None,
     target: str = "local",
+    shapes: Sequence[str] = (),
 ) -> Evidence:
     """Hold the artifact against its task in eager torch; GateFailed with the first diverging tensor if it does not agree.
 
     task: the original, where the manifest does not lead to it. InvalidInput where neither does. target: where the artifact
-    runs; the original runs here.
+    runs; the original runs here. A file that was quantized without a task is held against the float file that it was made
+    from; shapes: of the inputs there, as `x=1x3x64x64`.
     """
     source = Artifact.open(artifact)
     original = original_of(source, task)
     if original is None:
+        return _verify_against_parent(source, runtime, target, max_drop, shapes)
+    if shapes:
         raise InvalidInput(
-            f"nothing to hold {source.path} against: its manifest names no task; give --task net.py:NAME"
+            f"--shape is for a file without a task: {source.path} is proven at the lengths of {original.name}"
         )
     if source.manifest and source.manifest.provenance.get("qat"):
         raise InvalidInput(
@@ -56,6 +64,37 @@ def verify(
         culprit = find_culprit(reference.program, exporter, source.path, feeds, tolerance)
         raise GateFailed(f"{source.path} is not proven: {evidence.failures[0]}" + (f"; {culprit}" if culprit else ""))
     return evidence
+
+
+def _verify_against_parent(
+    source: Artifact, runtime: str, target: str, max_drop: float | None, shapes: Sequence[str]
+) -> Evidence:
+    """Hold a file that was quantized without a task against the float file that it was made from."""
+    parent = _parent_of(source)
+    told = source.manifest.provenance if source.manifest else {}
+    scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
+    chosen = shapes or told.get("shapes", ())
+    with (
+        artifact_reference(parent, None, ranges_of(parent), chosen) as (reference, _),
+        find(target).session(source, runtime) as session,
+    ):
+        evidence = prove_session(session, reference, scheme, cases_of(session, reference))
+    if not evidence.passed:
+        raise GateFailed(f"{source.path} is not proven: {evidence.failures[0]}")
+    return evidence
+
+
+def _parent_of(source: Artifact) -> Artifact:
+    """The float file that the manifest names; InvalidInput if there is none, or it has changed."""
+    told = source.manifest.provenance if source.manifest else {}
+    nothing = f"nothing to hold {source.path} against"
+    if not told.get("parent"):
+        raise InvalidInput(f"{nothing}: its manifest names no task; give --task net.py:NAME")
+    path = Path(os.path.normpath(source.path.parent / str(told["parent"])))
+    if not path.is_file() or sha256(path) != told.get("parent_sha256"):
+        state = "has changed" if path.is_file() else "is not there"
+        raise InvalidInput(f"{nothing}: {path}, the float file that it was made from, {state}; give --task net.py:NAME")
+    return Artifact(path)
 
 
 def _verify_group(source: Artifact, parts: Parts, runtime: str, target: str, scheme: Scheme) -> Evidence:

@@ -111,6 +111,7 @@ MODES = ("latency", "throughput", "cold", "sustained")
 @click.option("--batch", type=click.IntRange(1), help="Length of the batch axis, where the model leaves it open.")
 @shared.target
 @shared.weights
+@shared.shapes
 @click.option("--input", "inputs", multiple=True, help="Seeded input of a shape and dtype, as x=1x3x64x64:float32.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the record, with all samples, to this file."
@@ -176,7 +177,7 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     target = find(options["target"])
     subjects, plan = subjects_of(artifacts, options), plan_of(options)
     whole = end_to_end(subjects) if options["end_to_end"] else None
-    choice = whole.feeds_of if whole else InputChoice(subjects, options["batch"], options["inputs"])
+    choice = whole.feeds_of if whole else InputChoice(subjects, options["batch"], options["inputs"], options["shapes"])
     place = f"{target.name}, end to end" if whole else target.name
     with progress_bar("Measuring") as progress:
         if isinstance(target, WorkerTarget) and output:
@@ -189,7 +190,13 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
 
 
 def _check_end_to_end(options: dict[str, Any]) -> None:
-    elsewhere = options["target"] != "local" or options["mode"] != "latency" or options["batch"] or options["inputs"]
+    elsewhere = (
+        options["target"] != "local"
+        or options["mode"] != "latency"
+        or options["batch"]
+        or options["inputs"]
+        or options["shapes"]
+    )
     if options["end_to_end"] and elsewhere:
         raise click.UsageError(
             "--end-to-end is for single inputs of the task's own, in the mode latency, on this machine"

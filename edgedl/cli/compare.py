@@ -24,6 +24,7 @@ SUFFIXES = (".html", ".svg", ".json")
 @options.weights
 @options.inputs
 @options.dynamic
+@options.shapes
 @options.data
 @click.option("--calibration", metavar="SRC", help="Inputs to run on: .npz, .npy, a folder of them, or a task.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Tensors shown, worst first.")
@@ -31,7 +32,7 @@ SUFFIXES = (".html", ".svg", ".json")
 @options.force
 @options.as_json
 def command(
-    a: str, b: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...],
+    a: str, b: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...], shapes: tuple[str, ...],
     calibration: str | None, top: int, drawn: str | None, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold every tensor of model B against that of model A: signal to noise, cosine, the source line; the worst first.
@@ -52,10 +53,11 @@ def command(
 
     if drawn:
         _check(Path(drawn), force)
-    sides = [TaskReference(s, weights, inputs, dynamic) if is_reference(s) else s for s in (a, b)]
-    original = TaskReference(task, weights, inputs, dynamic) if task else None
+    sides = [TaskReference(s, weights, inputs, dynamic, shapes) if is_reference(s) else s for s in (a, b)]
+    original = TaskReference(task, weights, inputs, dynamic, shapes) if task else None
     with output.working():
-        found = compare(*sides, task=original, calibration=calibration)
+        named = original or any(isinstance(side, TaskReference) for side in sides)
+        found = compare(*sides, task=original, calibration=calibration, shapes=() if named else shapes)
     if drawn:
         text = found.to_json() if drawn.endswith(".json") else render(found, Path(drawn).suffix)
         write_atomic(Path(drawn), text.encode())

@@ -41,7 +41,9 @@ def subjects_of(artifacts: tuple[str, ...], options: dict[str, Any]) -> list[Sub
 
     sources = [as_source(text) for text in dict.fromkeys(artifacts)]
     sources = [
-        replace(s, weights=options["weights"], inputs=options["inputs"]) if isinstance(s, TaskReference) else s
+        replace(s, weights=options["weights"], inputs=options["inputs"], shapes=options["shapes"])
+        if isinstance(s, TaskReference)
+        else s
         for s in sources
     ]
     shared_by_all = (options["threads"], options["engine_options"], options["affinity"])

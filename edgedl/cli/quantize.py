@@ -70,7 +70,8 @@ def command(
             artifacts = _trained(task, formats or ("onnx",), out or ".", seed, **rest)
         elif is_model(Path(task.text)):
             reference = TaskReference(original, task.weights, task.inputs, task.dynamic) if original else None
-            artifacts = [make(task.text, out=out, task=reference, **rest)]
+            _check_task_options(task, original)
+            artifacts = [make(task.text, out=out, task=reference, shapes=task.shapes, **rest)]
         else:
             artifacts = export_and_quantize(task, to=formats or ("onnx",), out=out or ".", make=make, **rest)
     if as_json:
@@ -82,6 +83,16 @@ def command(
         click.echo(output.proven_line(artifact))
         for line in (*output.in_float(artifact), *_kept(artifact), *_saturating(artifact)):
             click.echo(line)
+
+
+def _check_task_options(task: TaskReference, original: str | None) -> None:
+    """InvalidInput for an option of a task where a model file is all that there is."""
+    given = [name for name in ("weights", "inputs", "dynamic") if getattr(task, name)]
+    if given and not original:
+        option = {"inputs": "input"}.get(given[0], given[0])
+        raise InvalidInput(
+            f"--{option} belongs to a task: give the original of {task.text} with --task, or --shape alone"
+        )
 
 
 def _how(auto: bool, qat: bool, seconds: float | None, given: dict[str, Any]) -> Callable[..., Artifact]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgedl.cli import options, output
+from edgedl.errors import InvalidInput
 from edgedl.spec import Array
 
 
@@ -20,11 +21,13 @@ from edgedl.spec import Array
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", type=int, help="Threads of the engine.")
 @click.option("-o", "--out", metavar="FILE", help="Write the outputs as .npz instead of printing them.")
+@options.shapes
 @options.force
 @options.as_json
 def command(
     artifact: str,
     files: tuple[str, ...],
+    shapes: tuple[str, ...],
     runtime: str,
     device: str,
     threads: int | None,
@@ -34,22 +37,27 @@ def command(
 ) -> None:
     """Run a model file, or the loop of an artifact group, once.
 
-    Without --input, on its golden inputs, and say whether the expected outputs come out.
+    Without --input, on its golden inputs, and say whether the expected outputs come out. A file that edgedl did not write
+    has none: it runs on seeded inputs, of a shape that is found by trying, or of --shape.
 
     \b
     Examples:
       edgedl run out/digits.onnx --input image.npy
       edgedl run out/digits.w8a8.tflite --input image=image.npy -o outputs.npz
       edgedl run out/digits.onnx
+      edgedl run model.onnx --shape x=1x3x64x64
       edgedl run out/translation.onnx.group --input source=words.npy
     """
-    from edgedl.running import golden_check, run_files, write_outputs
+    from edgedl.running import golden_check, run_files, run_seeded, without_inputs, write_outputs
 
-    result = (
-        run_files(artifact, files, runtime, device, threads)
-        if files
-        else golden_check(artifact, runtime, device, threads)
-    )
+    if files and shapes:
+        raise InvalidInput("--shape gives made-up inputs their shape, --input real ones: give one of them")
+    if files:
+        result = run_files(artifact, files, runtime, device, threads)
+    elif shapes or without_inputs(artifact):
+        result = run_seeded(artifact, runtime, device, threads, shapes)
+    else:
+        result = golden_check(artifact, runtime, device, threads)
     if out:
         write_outputs(Path(out), result.outputs, force)
     if as_json:
@@ -59,10 +67,12 @@ def command(
                 "outputs": {n: a.tolist() for n, a in result.outputs.items()},
                 "golden": result.golden,
                 **({"texts": result.texts} if result.texts else {}),
+                **({"inputs": result.inputs} if result.inputs else {}),
             }
         )
         return
-    click.echo(f"{artifact} in {result.engine}" + (f": {result.golden}" if result.golden else ""))
+    on = f" on {result.inputs} (give your own with --input FILE)" if result.inputs else ""
+    click.echo(f"{artifact} in {result.engine}{on}" + (f": {result.golden}" if result.golden else ""))
     for text in result.texts:
         click.echo(text)
     for name, array in result.outputs.items() if not out else ():

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @options.weights
 @options.inputs
 @options.dynamic
+@options.shapes
 @click.option("--runtime", default="auto", show_default=True, help="ort, litert or auto.")
 @options.target
 @options.max_drop
 @options.as_json
 def command(
-    artifact: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...],
+    artifact: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...], shapes: tuple[str, ...],
     runtime: str, target: str, max_drop: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold a model file against the original again: shapes, dtypes, errors, score. Exit code 1 if it does not agree.
@@ -38,9 +39,9 @@ def command(
     """
     from edgedl.verifying import verify
 
-    reference = TaskReference(task, weights, inputs, dynamic) if task else None
+    reference = TaskReference(task, weights, inputs, dynamic, shapes) if task else None
     with output.working():
-        evidence = verify(artifact, reference, runtime, max_drop, target)
+        evidence = verify(artifact, reference, runtime, max_drop, target, () if task else shapes)
         host = None if target == "local" else _held(artifact, runtime, target)
     if as_json:
         output.print_json({**evidence.to_dict(), **({"host": asdict(host)} if host else {})})

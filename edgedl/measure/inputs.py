@@ -14,7 +14,8 @@ from edgedl.errors import InvalidInput
 from edgedl.measure.plan import Subject
 from edgedl.reference import TaskReference
 from edgedl.runtime import accept
-from edgedl.spec import Feeds, InputOption, TensorSpec, parse_input
+from edgedl.seeded_inputs import inputs_of
+from edgedl.spec import Feeds, InputOption, TensorSpec, distinct_axes, parse_input
 
 MOST_SETS = 16
 MOST_BYTES = 1 << 25
@@ -42,25 +43,47 @@ class InputChoice:
 
     subjects: all that are measured; what one of them has serves the others of the same input names and layout.
     batch: length of the dynamic axis that comes first (None: 1, or what the model fixes). given: texts of `--input`.
+    shapes: texts of `--shape`.
     asked: whether a batch or an input was.
     InvalidInput where the model fixes another batch, or leaves an axis open for which nothing is known.
     """
 
-    def __init__(self, subjects: Sequence[Subject], batch: int | None = None, given: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        batch: int | None = None,
+        given: tuple[str, ...] = (),
+        shapes: tuple[str, ...] = (),
+    ) -> None:
         if batch is not None and batch < 1:
             raise InvalidInput(f"batch={batch}: expected 1 or more")
-        self.asked = batch is not None or bool(given)
+        self.asked = batch is not None or bool(given) or bool(shapes)
+        self._shapes = shapes
+        self._tried: dict[tuple[TensorSpec, ...], Inputs] = {}
         self._subjects, self._batch = subjects, batch
         self._given = {option.spec.name: option for option in map(parse_input, given)}
         self._real = functools.cache(_real)
 
     def __call__(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Inputs:
+        specs = distinct_axes(specs)
         _check_batch(specs, self._batch)
+        if self._shapes and isinstance(subject.source, Artifact):
+            return self._by_trial(subject.source, specs)
         if self._given:
             return Inputs((_seeded(specs, self._given),), "given")
         for found in self._candidates(subject, specs):
             return Inputs(tuple(several(found.sets, specs, self._batch or 1)), found.kind)
+        if len(_open(specs)) > 1 and isinstance(subject.source, Artifact):
+            return self._by_trial(subject.source, specs)
         return Inputs((_seeded(sized(specs, self._batch or 1), {}),), "seeded")
+
+    def _by_trial(self, artifact: Artifact, specs: tuple[TensorSpec, ...]) -> Inputs:
+        """Seeded, of the shape asked for or of lengths that the file runs on; the same for files of the same inputs."""
+        if specs not in self._tried:
+            made = inputs_of(artifact, self._shapes)[0]
+            feeds = made.feeds(0) if self._shapes else fit(made.feeds(0), specs, self._batch or 1)
+            self._tried[specs] = Inputs((accept(feeds, specs),), "seeded")
+        return self._tried[specs]
 
     def _candidates(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Iterator[Inputs]:
         """Its own golden vectors, then those of the others, then what a task brings (which imports torch)."""
@@ -70,6 +93,10 @@ class InputChoice:
             found = self._real(_key(source))
             if found and fits(found.feeds, specs):
                 yield found
+
+
+def _open(specs: tuple[TensorSpec, ...]) -> set[str]:
+    return {length for spec in specs for length in spec.shape if isinstance(length, str)}
 
 
 def _key(source: Artifact | TaskReference) -> str | TaskReference:

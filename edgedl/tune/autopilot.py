@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ def autotune(
     artifact: str | Path | Artifact, scheme: str = "w8a8", out: str | Path | None = None, *, task: Subject | None = None,
     calibration: str | None = None, samples: int = sources.SAMPLES, max_drop: float | None = None, seconds: float = SECONDS,
     force: bool = False, speed_check: bool = True, allow_slower: bool = False, target: str = "local",
-    options: QuantizationOptions = DEFAULT_OPTIONS, told: Told = lambda line: None,
+    options: QuantizationOptions = DEFAULT_OPTIONS, shapes: Sequence[str] = (), told: Told = lambda line: None,
 ) -> Artifact:  # fmt: skip
     """Write what `edgedl.quantize` writes, with the options that a search of `seconds` finds to lose no more than `max_drop`.
 
@@ -51,7 +51,7 @@ def autotune(
     output_folder(path.parent)
     if not allow_slower and (objection := registry.exporter(source.format).objection(source.model_file, wanted)):
         raise Unsupported(f"{objection} (or add --allow-slower)")
-    with job(source, wanted, path, task, calibration, samples) as opened:
+    with job(source, wanted, path, task, calibration, samples, shapes=shapes) as opened:
         if opened.reference.evaluate is None:
             raise InvalidInput(
                 f"--auto needs a score to hold the budget against, and the original of {source.path} has no evaluate: "

@@ -85,7 +85,8 @@ def prove(
     """
     parity: list[Parity] = []
     for case, feeds in cases.items():
-        got, want = candidate(feeds), reference(feeds)
+        want = reference(feeds)
+        got = candidate(feeds)
         parity += _held(case, got, want, tolerance)
     score = dropped(evaluate, scored or reference, candidate)
     failures = _failures(tuple(parity), score, tolerance)

@@ -12,9 +12,10 @@ import onnx
 from edgedl.errors import InvalidArtifact
 from edgedl.exporter import Description
 from edgedl.ledger import ledger
-from edgedl.spec import TensorSpec
+from edgedl.spec import TensorSpec, axis_names
 from edgedl_onnx.canonical import graphs, nodes, subgraphs
 from edgedl_onnx.graph import read
+from edgedl_onnx.ids import id_ranges
 
 Shapes = dict[str, tuple[int, ...]]
 """value name -> shape, dynamic axes as 1"""
@@ -46,6 +47,7 @@ def _describe(model: onnx.ModelProto) -> Description:
         _bytes(model),
         opset,
         ledger(_constants(model)),
+        id_ranges(model),
     )
 
 
@@ -62,8 +64,8 @@ def _dtype(code: int) -> str:
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     dims = value.type.tensor_type.shape.dim
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in dims)
-    return TensorSpec(value.name, shape, _dtype(value.type.tensor_type.elem_type))
+    shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
+    return TensorSpec(value.name, axis_names(value.name, shape), _dtype(value.type.tensor_type.elem_type))
 
 
 def _bytes(model: onnx.ModelProto) -> dict[str, int]:

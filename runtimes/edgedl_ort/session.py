@@ -10,7 +10,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 from edgedl.artifact import Artifact, Manifest
 from edgedl.errors import EngineFailed, InvalidArtifact, InvalidTensor
 from edgedl.runtime import NO_OPTIONS, Options, Session, Source, option_value
-from edgedl.spec import Array, Feeds, TensorSpec
+from edgedl.spec import Array, Feeds, TensorSpec, axis_names
 from edgedl_ort.bound import BoundRun
 from edgedl_ort.providers import (
     check_device,
@@ -102,10 +102,7 @@ def _session(source: Artifact, device: str, settings: Any, options: Options) -> 
 
 
 def _specs(arguments: list[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(arg.name, tuple(d if isinstance(d, int) else str(d) for d in arg.shape or ()), _dtype(arg))
-        for arg in arguments
-    )
+    return tuple(TensorSpec(arg.name, axis_names(arg.name, arg.shape or ()), _dtype(arg)) for arg in arguments)
 
 
 def _dtype(argument: Any) -> str:

@@ -166,7 +166,6 @@ def test_before_anything_is_made(quick_command: Run, here: Path, words: str, cod
         ("run hello.tflite --input ok.npy", 2, "hello.tflite is not a TFLite model"),
         ("run none.tflite", 2, "no such model file: none.tflite"),
         ("run cut.onnx", 2, "cut.onnx is not a whole ONNX model"),
-        ("run bare.onnx", 2, "has no golden vectors beside it"),
         ("run digits.onnx --runtime orx", 2, "unknown runtime 'orx'"),
         ("run digits.onnx --runtime litert", 2, "'litert' does not load onnx models; these do: ort"),
         ("run digits.onnx --device gpu", 2, "unknown device 'gpu': expected one of cpu, cuda, tensorrt"),
