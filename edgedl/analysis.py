@@ -74,7 +74,7 @@ def _static_trace(module: torch.nn.Module, program: Program) -> torch.export.Exp
 
 
 def _untraceable(format: str, error: Exception) -> Obstacle:
-    what, way_round = why_untraceable(str(error))
+    what, way_round = why_untraceable(error)
     return Obstacle(format, what, user_line_of(error), way_round)
 
 

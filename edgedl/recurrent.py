@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from edgedl.module_copy import shared_copy
 from edgedl.program import Wrapper
@@ -35,7 +36,7 @@ def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Mo
     Each Recurrent among them is labelled with the layer's name in the user's module, or if it is that module with its kind.
     """
     if can_be_swapped(module):
-        return _labelled(counterpart(module), KINDS[type(module)].lower()).eval()
+        return _swap(shared_copy(module), counterpart, kind_of(module).lower()).eval()
     if not any(can_be_swapped(child) for child in module.modules()):
         return module
     result = shared_copy(module)
@@ -43,8 +44,8 @@ def swapped(module: nn.Module, counterpart: Callable[[Any], nn.Module]) -> nn.Mo
     for path, parent in list(result.named_modules()):
         for name, child in list(parent._modules.items()):  # named_children leaves out a layer's second name
             if child is not None and can_be_swapped(child):
-                label = _users_name(result, f"{path}.{name}".lstrip(".")) or KINDS[type(child)].lower()
-                setattr(parent, name, done.get(child) or done.setdefault(child, _labelled(counterpart(child), label)))
+                label = _users_name(result, f"{path}.{name}".lstrip(".")) or kind_of(child).lower()
+                setattr(parent, name, done.get(child) or done.setdefault(child, _swap(child, counterpart, label)))
     return result.eval()
 
 
@@ -57,15 +58,31 @@ def _users_name(module: nn.Module, path: str) -> str:
     return ".".join(words)
 
 
-def _labelled(layer: nn.Module, label: str) -> nn.Module:
-    if isinstance(layer, Recurrent):
-        layer.label = label
+def _swap(layer: nn.Module, counterpart: Callable[[Any], nn.Module], label: str) -> nn.Module:
+    """The counterpart; a layer with hooks stays, and its hooks run around the counterpart's `forward`."""
+    made = counterpart(layer)
+    if isinstance(made, Recurrent):
+        made.label = label
+    if made is layer or not (layer._forward_hooks or layer._forward_pre_hooks):
+        return made
+    layer.add_module("counterpart", made)
+    layer.forward = made.forward
     return layer
 
 
 def can_be_swapped(module: nn.Module) -> bool:
-    """A subclass may compute something else, and a projected LSTM has no counterpart: both stay as they are."""
-    return type(module) in KINDS and not getattr(module, "proj_size", 0)
+    """Whether a call computes what torch's layer does: a subclass, or a `forward` set on the layer, may compute something else."""
+    return parametrize.type_before_parametrizations(module) in KINDS and "forward" not in vars(module)
+
+
+def kind_of(layer: nn.Module) -> str:
+    """`LSTM`, `GRU` or `RNN`, also of a layer with parametrized weights."""
+    return KINDS[parametrize.type_before_parametrizations(layer)]
+
+
+def is_projected(layer: nn.Module) -> bool:
+    """Whether an LSTM projects its hidden state (`proj_size`), for which ONNX and the loops of TFLite have nothing."""
+    return bool(getattr(layer, "proj_size", 0))
 
 
 class Recurrent(nn.Module):
@@ -77,7 +94,7 @@ class Recurrent(nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.label = ""
-        self.kind = KINDS[type(layer)]
+        self.kind = kind_of(layer)
         self.hidden_size: int
         self.num_layers: int
         for setting in _SETTINGS:

@@ -79,13 +79,16 @@ def dynamic_shapes(program: Program, bounded: bool) -> tuple[tuple[dict[int, Any
     return (tuple({n: dims[axis.name] for n, axis in declared.get(name, {}).items()} for name in program.inputs),)
 
 
-def why_untraceable(text: str) -> tuple[str, str]:
-    """(what is wrong, the way round) of torch.export's long message."""
+def why_untraceable(error: BaseException) -> tuple[str, str]:
+    """Give (what is wrong, the way round) of what torch.export raised."""
+    text = str(innermost(error))
     if "data-dependent" in text.lower() or "GuardOnDataDependentSymNode" in text:
         return (
             "the control flow or a shape depends on the values of a tensor",
             "use torch.where or torch.cond, or a fixed size",
         )
+    if guard := _guard(text):
+        return guard
     if fixed := re.search(r"(?:specialized|constant)[^\n]*?\(?(\d+)\)?", text):
         return (
             f"an axis declared dynamic is fixed to {fixed[1]} by the model's own code",
@@ -94,5 +97,37 @@ def why_untraceable(text: str) -> tuple[str, str]:
     return f"torch.export cannot trace it: {first_line(text)}", "rewrite that line"
 
 
+def _guard(text: str) -> tuple[str, str] | None:
+    """The same for "Constraints violated", whose later lines name the condition that the code puts on an axis."""
+    axis = re.search(r"Constraints violated \((\w+)", text)
+    if not axis:
+        return None
+    if fixed := re.search(r"to be a constant \((\d+)\)|resulted in a specialized value of (\d+)", text):
+        length = fixed[1] or fixed[2]
+        return (
+            f"an axis declared dynamic is fixed to {length} by the model's own code",
+            f"take {axis[1]!r} out of --dynamic",
+        )
+    condition = re.search(r"satisfy the generated guard (.*)", text)
+    names = dict(re.findall(r"of (\w+) = (L\['\w+'\](?:\[\d+\])?\.size\(\)\[\d+\])", text))
+    told = condition[1].rstrip(". ") if condition else first_line(text.partition("\n")[2])
+    for name, size in names.items():
+        told = told.replace(size, name)
+    return (
+        f"the model's own code needs {told}",
+        f"give {axis[1]!r} a range that fits, as INPUT:AXIS={axis[1]}:LOW..HIGH, or take it out of --dynamic",
+    )
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The exception that the others were raised for: it names the operator."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")[:300]
+    """The first line that says something; with the next where it ends in a colon."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
+    end = next((number for number, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
+    return " ".join(lines[: end + 1])[:300]

@@ -118,7 +118,7 @@ def _trace(task: Task) -> Any:
         with silent():
             exported = export(module, tuple(map(torch.from_numpy, inputs.values())), shapes, gradients=True)
     except Exception as error:
-        why, way = why_untraceable(str(error))
+        why, way = why_untraceable(error)
         raise Unsupported(f"{task.name} cannot be traced for training: {why}; {way}, or leave out --qat") from error
     return exported.module()
 

@@ -11,11 +11,11 @@ import onnx
 import torch
 from onnx_ir.passes.common import NameFixPass
 
-from edgedl.errors import Unsupported
+from edgedl.errors import EdgedlError, Unsupported
 from edgedl.exporter import Program, unused_name
 from edgedl.silence import silent
 from edgedl.source_lines import user_line, user_line_of
-from edgedl.tracing import first_line, trace, why_untraceable
+from edgedl.tracing import first_line, innermost, trace, why_untraceable
 from edgedl_onnx import integers
 from edgedl_onnx.recurrent import NAME, with_operators
 
@@ -42,8 +42,10 @@ def export(program: Program, path: Path) -> None:
 def _trace(program: Program) -> torch.export.ExportedProgram:
     try:
         return trace(with_operators(program.module), program)
+    except EdgedlError:
+        raise
     except Exception as error:
-        what, way_round = why_untraceable(str(error))
+        what, way_round = why_untraceable(error)
         raise Unsupported(
             f"{program.name} cannot be exported{_at(user_line_of(error))}: {what}; {way_round}"
         ) from error
@@ -52,10 +54,11 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
 def _translate(exported: torch.export.ExportedProgram, program: Program) -> onnx.ModelProto:
     _operators_are_read_once()
     try:
-        result = torch.onnx.export(
-            exported, dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=list(program.inputs), output_names=list(program.outputs),
-        )  # fmt: skip
+        with torch.no_grad():  # attention is decomposed as it was traced
+            result = torch.onnx.export(
+                exported, dynamo=True, opset_version=OPSET, verbose=False,
+                input_names=list(program.inputs), output_names=list(program.outputs),
+            )  # fmt: skip
     except Exception as error:
         raise Unsupported(_missing_operator(error, exported, program)) from error
     assert result is not None
@@ -75,12 +78,20 @@ def _operators_are_read_once() -> None:
 def _missing_operator(error: Exception, exported: torch.export.ExportedProgram, program: Program) -> str:
     failing = re.search(r"translating node %(\w+) .*?target=torch\.ops\.([\w.]+)", str(error), re.DOTALL)
     if not failing:
-        return f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {first_line(str(error))}"
-    traces = {node.name: node.meta.get("stack_trace") for node in exported.run_decompositions().graph.nodes}
-    where = _at(user_line(traces.get(failing[1])))
-    return (
-        f"ONNX has no translation of the operator {failing[2]} in {program.name}{where}: write it with other operators"
-    )
+        return (
+            f"{program.name} cannot be written as ONNX{_at(user_line_of(error))}: {first_line(str(innermost(error)))}"
+        )
+    node = _node(failing[1], failing[2], exported)
+    where = _at(user_line(node.meta.get("stack_trace"))) if node else ""
+    operator = str(node.target) if node else failing[2]
+    return f"ONNX has no translation of the operator {operator} in {program.name}{where}: write it with other operators"
+
+
+def _node(name: str, target: str, exported: torch.export.ExportedProgram) -> torch.fx.Node | None:
+    """The node of that name after decomposition, else the first before it whose operator is called so, `aten.special_zeta` for `prims.zeta`."""
+    decomposed = next((node for node in exported.run_decompositions().graph.nodes if node.name == name), None)
+    operator = target.split(".")[1]
+    return decomposed or next((node for node in exported.graph.nodes if operator in str(node.target)), None)
 
 
 def _at(line: str | None) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgedl import recurrent
+from edgedl.errors import Unsupported
 
 NAME = "edgedl.name"
 """The key of a node's metadata that holds its name"""
@@ -21,7 +22,9 @@ _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 def with_operators(module: nn.Module) -> nn.Module:
     """A copy of `module` with every recurrent layer swapped; `module` itself where it has none that can be."""
-    return recurrent.swapped(module, OnnxRecurrent)
+    return recurrent.swapped(
+        module, lambda layer: (Projected if recurrent.is_projected(layer) else OnnxRecurrent)(layer)
+    )
 
 
 class OnnxRecurrent(recurrent.Recurrent):
@@ -45,6 +48,42 @@ class OnnxRecurrent(recurrent.Recurrent):
             self.attributes, dtypes=[x.dtype] * len(shapes), shapes=shapes, version=14, metadata_props={NAME: self.name_of(number)},
         )  # fmt: skip
         return [every.transpose(1, 2).reshape(time, batch, self.directions * hidden), *finals]
+
+
+class Projected(recurrent.Recurrent):
+    """An LSTM with `proj_size`, which ONNX's operator does not have: one step after the other, for a fixed number of steps."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer)
+        self.layer = layer
+
+    def _layer(self, x: torch.Tensor, states: list[torch.Tensor], number: int) -> list[torch.Tensor]:
+        if isinstance(x.shape[0], torch.SymInt):
+            raise Unsupported(
+                f"{self.label} is an LSTM with proj_size, which ONNX has for a fixed number of steps only: take its time axis out of --dynamic"
+            )
+        first = number * self.directions
+        runs = [
+            self._direction(x, [state[first + place] for state in states], suffix)
+            for place, suffix in enumerate(recurrent.suffixes(self, number))
+        ]
+        sequences, hidden, cells = zip(*runs, strict=True)
+        return [torch.cat(sequences, 2), torch.stack(hidden), torch.stack(cells)]
+
+    def _direction(self, x: torch.Tensor, states: list[torch.Tensor], suffix: str) -> tuple[torch.Tensor, ...]:
+        """Outputs [time, batch, proj] in the order of time, and the final states [batch, proj] and [batch, hidden]."""
+        w, r, p = (getattr(self.layer, f"weight_{part}{suffix}") for part in ("ih", "hh", "hr"))
+        biases = [getattr(self.layer, f"bias_{part}{suffix}") for part in ("ih", "hh")] if self.bias else []
+        hidden, cell = states or (x.new_zeros(x.shape[1], p.shape[0]), x.new_zeros(x.shape[1], self.hidden_size))
+        outputs = []
+        for step in (x.flip(0) if suffix.endswith("_reverse") else x).unbind(0):
+            gates = nn.functional.linear(step, w) + nn.functional.linear(hidden, r) + sum(biases)
+            i, f, g, o = gates.chunk(4, 1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            hidden = nn.functional.linear(o.sigmoid() * cell.tanh(), p)
+            outputs.append(hidden)
+        sequence = torch.stack(outputs)
+        return sequence.flip(0) if suffix.endswith("_reverse") else sequence, hidden, cell
 
 
 def _attributes(kind: str, layer: Any) -> dict[str, Any]:

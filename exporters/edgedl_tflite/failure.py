@@ -79,4 +79,5 @@ def _reason(error: Exception, chatter: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    cause = tracing.innermost(error)
+    return tracing.first_line(str(cause).strip() or type(cause).__name__).rstrip(".")

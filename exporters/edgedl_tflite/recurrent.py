@@ -56,7 +56,8 @@ def marked(module: nn.Module) -> nn.Module:
 
 def _counterpart(layer: Any) -> nn.Module:
     kept: nn.Module = layer
-    return MarkedRecurrent(layer) if layer.weight_ih_l0.dtype == torch.float32 else kept
+    can = layer.weight_ih_l0.dtype == torch.float32 and not recurrent.is_projected(layer)
+    return MarkedRecurrent(layer) if can else kept
 
 
 class MarkedRecurrent(recurrent.Recurrent):
