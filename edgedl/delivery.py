@@ -153,8 +153,9 @@ def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs
 
 
 def cases_of(session: Session, reference: Reference) -> dict[str, dict[str, Array]]:
-    signatures = reference.program.signatures if reference.program else ()
-    return cases(reference.batches, reference.axes, session.inputs, signatures)
+    program = reference.program
+    signatures, critical = (program.signatures, program.critical_lengths) if program else ((), {})
+    return cases(reference.batches, reference.axes, session.inputs, signatures, critical)
 
 
 def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) -> Manifest:

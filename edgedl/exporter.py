@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -45,6 +46,13 @@ class Program:
 
     def axis(self, input_name: str, number: int) -> Axis | None:
         return self.dynamic_axes.get(input_name, {}).get(number)
+
+    @functools.cached_property
+    def critical_lengths(self) -> Mapping[str, Mapping[int, str | None]]:
+        """axis name -> length -> the user's line; see edgedl.critical_lengths."""
+        from edgedl.critical_lengths import critical_lengths
+
+        return critical_lengths(self) if self.dynamic_axes and not self.signatures else {}
 
     def laid_out(self, feeds: Feeds) -> dict[str, Array]:
         """Feeds of `forward` as the artifact takes them."""

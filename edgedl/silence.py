@@ -13,7 +13,7 @@ from collections.abc import Iterator
 def silent() -> Iterator[None]:
     """torch's exporters talk on stdout, in warnings and in the log; what matters comes as an exception."""
     previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with (
             warnings.catch_warnings(),

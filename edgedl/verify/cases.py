@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 
@@ -48,10 +49,11 @@ def cases(
     axes: DynamicAxes,
     specs: tuple[TensorSpec, ...],
     signatures: Sequence[Mapping[str, int]] = (),
+    critical: Mapping[str, Iterable[int]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Array]]:
     """Case name -> feeds: the lengths of each signature, or every dynamic axis at its low end, between and at its high end.
 
-    Without either a few batches as written.
+    And each axis at its critical lengths (see edgedl.critical_lengths). Without axes a few batches as written.
     """
     if not axes:
         return {f"batch {index}": feeds for index, feeds in enumerate(_as_written(batches, specs))}
@@ -59,13 +61,18 @@ def cases(
     named = {axis.name: axis for by_axis in axes.values() for axis in by_axis.values()}
     return {
         ", ".join(f"{name}={length}" for name, length in lengths.items()): resize(pool, axes, lengths)
-        for lengths in signatures or _lengths(named)
+        for lengths in signatures or _lengths(named, critical)
     }
 
 
-def _lengths(axes: Mapping[str, Axis]) -> Iterable[dict[str, int]]:
-    for share in (0.0, 0.25, 1.0):
-        yield {name: axis.low + round(share * (axis.high - axis.low)) for name, axis in axes.items()}
+def _lengths(axes: Mapping[str, Axis], critical: Mapping[str, Iterable[int]]) -> Iterable[dict[str, int]]:
+    low, between, high = (
+        {name: axis.low + round(share * (axis.high - axis.low)) for name, axis in axes.items()}
+        for share in (0.0, 0.25, 1.0)
+    )
+    yield from (low, between)
+    yield from ({**between, name: length} for name in axes for length in critical.get(name, ()))
+    yield high
 
 
 def _pooled(batches: list[dict[str, Array]], axes: DynamicAxes) -> dict[str, Array]:

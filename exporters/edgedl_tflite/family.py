@@ -186,12 +186,22 @@ def _plain(options: Any) -> dict[str, str]:
     }
 
 
-def unsupported(program: Program, reason: str, axis_name: str | None = None) -> Unsupported:
-    """The error for an axis that cannot be carried: the input, the axis, why, and the way round."""
+def unsupported(
+    program: Program,
+    reason: str,
+    axis_name: str | None = None,
+    line: str | None = None,
+    bound: tuple[int, int] | None = None,
+) -> Unsupported:
+    """The error for an axis that cannot be carried: the input, the axis, why, and the way round.
+
+    line: of the user's, where it is known already. bound: lengths that the axis can be bounded to.
+    """
     axes = axes_by_name(program.dynamic_axes)
     name, number, axis = axes[axis_name] if axis_name in axes else next(iter(axes.values()))
-    where = f" ({line})" if (line := line_of_length(program)) else ""
+    where = f" ({line})" if (line := line or line_of_length(program)) else ""
     subject = f"axis {number} ({axis.name!r}) of input {name!r}"
+    bounded = f"bound it with --dynamic {name}:{number}={axis.name}:{bound[0]}..{bound[1]}, " if bound else ""
     return Unsupported(
-        f"TFLite cannot carry {subject} as dynamic{where}: {reason}; export it with a fixed length, or --shape for several"
+        f"TFLite cannot carry {subject} as dynamic{where}: {reason}; {bounded}export it with a fixed length, or --shape for several"
     )

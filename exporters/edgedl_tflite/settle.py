@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.schemes import SCHEMES
 from edgedl.spec import Array, Axis, resize
@@ -27,22 +28,38 @@ _ROUNDED = SCHEMES["w8a8"].tolerance.relative_rms
 def settle(program: Program, model: Any) -> Any:
     """The model with its written shapes at the lowest lengths; Unsupported if it is wrong at any length tried."""
     content = flatbuffer.serialize(model)
+    right: list[dict[str, int]] = []
     for lengths in _trials(program):
         with quiet():
             problem, shapes = _try(program, content, lengths)
         if problem:
-            told = ", ".join(f"{name}={length}" for name, length in lengths.items())
-            raise unsupported(program, f"at {told} {problem}")
-        if all(lengths[name] == axis.low for name, (_, _, axis) in axes_by_name(program.dynamic_axes).items()):
+            raise _refusal(program, problem, lengths, right)
+        if not right:
             _write_shapes(model, shapes)
+        right.append(lengths)
     return model
 
 
+def _refusal(program: Program, problem: str, lengths: Mapping[str, int], right: list[dict[str, int]]) -> Unsupported:
+    """The axis at fault, the user's line that treats the length otherwise, and the range over which the file is right."""
+    problem = f"at {', '.join(f'{name}={length}' for name, length in lengths.items())} {problem}"
+    critical = {name: lines for name, lines in program.critical_lengths.items() if lines}
+    name = next((name for name in critical if lengths[name] in critical[name]), next(iter(critical), None))
+    if name is None:
+        return unsupported(program, problem)
+    nearest = min(critical[name], key=lambda length: abs(length - lengths[name]))
+    axis, below = axes_by_name(program.dynamic_axes)[name][2], [o[name] for o in right if o[name] < lengths[name]]
+    bound = (axis.low, max(below)) if below and max(below) > axis.low else None
+    return unsupported(program, problem, name, critical[name][nearest], bound)
+
+
 def _trials(program: Program) -> list[dict[str, int]]:
-    """The lowest lengths of all axes, and lengths that no conversion was made at."""
+    """The lowest lengths of all axes, each axis at its critical lengths, and lengths that no conversion was made at."""
     axes = {name: axis for name, (_, _, axis) in axes_by_name(program.dynamic_axes).items()}
     used = {length for lengths in tracing_pairs(program.dynamic_axes) for length in lengths.values()}
-    return [{name: axis.low for name, axis in axes.items()}, {name: _unused(axis, used) for name, axis in axes.items()}]
+    lowest = {name: axis.low for name, axis in axes.items()}
+    critical = [{**lowest, name: n} for name, lengths in program.critical_lengths.items() for n in lengths]
+    return [lowest, *critical, {name: _unused(axis, used) for name, axis in axes.items()}]
 
 
 def _unused(axis: Axis, used: set[int]) -> int:
