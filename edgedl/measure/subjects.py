@@ -92,4 +92,7 @@ def describe(subject: Subject) -> Measured:
     shared = (subject.runtime, subject.device, subject.threads, subject.options, subject.affinity)
     if not isinstance(source, Artifact):
         return Measured(subject.label, source.text, format_of(source), *shared)
-    return Measured(subject.label, source.path.name, source.format, *shared, sha256=source.sha256, size=source.size)
+    return Measured(
+        subject.label, source.path.name, source.format, *shared,
+        sha256=source.sha256, size=source.size, path=source.path.as_posix(),
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from pathlib import Path
 from edgedl import comparison
 from edgedl.artifact import FORMATS, Artifact, is_group, is_model
 from edgedl.comparison import Comparison
-from edgedl.errors import InvalidInput
-from edgedl.measure import BenchmarkRecord
+from edgedl.errors import EdgedlError, InvalidInput
+from edgedl.measure import BenchmarkRecord, Measured
 from edgedl.measure.record import KIND
 
 _KINDS = (KIND, comparison.KIND)
@@ -25,7 +26,7 @@ class Found:
 
 
 def collect(sources: Sequence[Path]) -> Found:
-    """The artifacts, the one record and the comparisons in `sources`.
+    """The artifacts, the one record and the comparisons in `sources`, and the measured files where they are still found.
 
     InvalidInput for a path that is not there, a folder with none of them, a file that is none, or a second record:
     only what was measured side by side can be compared.
@@ -34,11 +35,36 @@ def collect(sources: Sequence[Path]) -> Found:
     compared = [file for file in files if file.suffix == ".json" and _kind(file) == comparison.KIND]
     records = [file for file in files if file.suffix == ".json" and file not in compared]
     if len(records) > 1:
-        names = ", ".join(map(str, records))
-        raise InvalidInput(f"more than one benchmark record ({names}): name one; only what ran side by side compares")
+        raise InvalidInput(_too_many(records))
     artifacts = tuple(Artifact.open(file) for file in files if is_model(file))
     record = BenchmarkRecord.open(records[0]) if records else None
-    return Found(artifacts, record, tuple(map(Comparison.open, compared)))
+    measured = _measured_files(record, records[0], artifacts) if record else ()
+    return Found((*artifacts, *measured), record, tuple(map(Comparison.open, compared)))
+
+
+def _too_many(records: Sequence[Path]) -> str:
+    return (
+        f"more than one benchmark record ({', '.join(map(str, records))}), and only what ran side by side compares: "
+        f"give one of them, and the report finds the files it measured: edgedl report {records[0]}"
+    )
+
+
+def _measured_files(record: BenchmarkRecord, file: Path, known: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """The files that the record measured and nobody gave: where it says, or beside it; the checksum decides."""
+    names = {artifact.path.name for artifact in known}
+    wanted = [subject for subject in record.subjects if subject.sha256 and subject.source not in names]
+    found = (_measured_file(subject, file.parent) for subject in wanted)
+    return tuple({artifact.path: artifact for artifact in found if artifact}.values())
+
+
+def _measured_file(subject: Measured, folder: Path) -> Artifact | None:
+    given = Path(subject.path or subject.source)
+    for path in (given, folder / given, folder / given.name, Path(given.name)):
+        with contextlib.suppress(EdgedlError, OSError):
+            artifact = Artifact.open(path)
+            if artifact.sha256 == subject.sha256:
+                return artifact
+    return None
 
 
 def _files(source: Path) -> Iterator[Path]:

@@ -115,7 +115,17 @@ def _nothing_proven(rows: Sequence[Row]) -> str:
     if failed and failed[0].evidence:
         why = failed[0].evidence.failures[0] if failed[0].evidence.failures else "its gate failed"
         return f"Ship nothing yet: no artifact is proven; {failed[0].name}: {why}"
-    return "Ship nothing yet: no artifact is proven, for none has evidence beside it (edgedl export writes it)"
+    return f"Ship nothing yet: no artifact is proven, for {_without_evidence(rows)}"
+
+
+def _without_evidence(rows: Sequence[Row]) -> str:
+    absent = dict.fromkeys(row.name for row in rows if row.measured and row.measured.sha256 and not row.scheme)
+    if not absent:
+        return "none has evidence beside it (edgedl export writes it)"
+    return (
+        f"{' and '.join(absent)}, as measured, was found neither beside the record nor where it was, or has no manifest: "
+        "give the folder that holds it, as in: edgedl report record.json build/"
+    )
 
 
 def _all_drop(proven: Sequence[Row], max_drop: float) -> str:

@@ -122,8 +122,41 @@ def test_sources_that_are_none_are_refused(tmp_path: Path, name: str, content: s
 def test_two_records_are_refused(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text(json.dumps(json.loads(record(measured("x.onnx", 5)).to_json())))
-    with pytest.raises(InvalidInput, match="more than one benchmark record"):
+    with pytest.raises(InvalidInput, match="more than one benchmark record") as caught:
         collect([tmp_path])
+    assert str(caught.value).endswith(f"edgedl report {tmp_path / 'a.json'}")
+
+
+@pytest.mark.parametrize("place", ["beside the record", "as it was given", "from the record on"])
+def test_a_record_alone_finds_the_files_that_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    build_folder, records = tmp_path / "build", tmp_path / "records"
+    build_folder.mkdir()
+    records.mkdir()
+    one = artifact(build_folder, "net.onnx", 4000)
+    where = {
+        "beside the record": (build_folder, "gone/net.onnx"),
+        "as it was given": (records, "build/net.onnx"),
+        "from the record on": (records, "../build/net.onnx"),
+    }
+    folder, path = where[place]
+    subject = measured("net.onnx", 5, sha256=one.sha256, path=path)
+    (folder / "record.json").write_text(record(subject).to_json())
+    if place != "as it was given":
+        monkeypatch.chdir("/")
+    (found,) = collect([folder / "record.json"]).artifacts
+    assert found.path.samefile(one.path)
+    assert found.manifest and found.manifest.evidence
+
+
+def test_a_measured_file_that_has_changed_is_not_the_one(tmp_path: Path) -> None:
+    artifact(tmp_path, "net.onnx", 4000)
+    (tmp_path / "record.json").write_text(record(measured("net.onnx", 5, sha256="0" * 64)).to_json())
+    found = collect([tmp_path / "record.json"])
+    assert found.artifacts == ()
+    assert "net.onnx, as measured, was found neither beside the record" in build((), found.record).choice.sentence
 
 
 def test_nothing_to_report_is_refused() -> None:
