@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,10 +30,12 @@ from edgedl.spec import Array, Feeds, TensorSpec
 from edgedl.task import Task
 from edgedl.verify.matching import Tensor, layouts, matched
 from edgedl.verify.nodes import TorchGraph
-from edgedl.verify.parity import relative_rms
+from edgedl.verify.pairing import Pair, layout_of, likely_pairs, pairs_through, sure_pairs
 
 RUNS = 32
 """Runs over which a comparison is made, at the most."""
+PROBES = 2
+"""Runs in which two tensors must be the same to be taken for one."""
 TORCH = "torch"
 Tensors = Callable[[Feeds], list[Tensor]]
 """What a side computes on the way, from task inputs, in the same order each time."""
@@ -38,8 +43,9 @@ Tensors = Callable[[Feeds], list[Tensor]]
 
 @dataclass
 class _Sums:
-    """What is added up of one pair over all runs."""
+    """What is added up of one pair over all runs; factor: what ours is to be multiplied by."""
 
+    factor: float = 1.0
     ours: float = 0.0
     theirs: float = 0.0
     product: float = 0.0
@@ -48,10 +54,10 @@ class _Sums:
     high: float = -math.inf
 
     def add(self, ours: Array, theirs: Array) -> None:
-        a, b = ours.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
+        a, b = self.factor * ours.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
         self.ours, self.theirs = self.ours + float(a @ a), self.theirs + float(b @ b)
         self.product, self.noise = self.product + float(a @ b), self.noise + float((a - b) @ (a - b))
-        self.low, self.high = np.min(a, initial=self.low), np.max(a, initial=self.high)
+        self.low, self.high = np.min(ours, initial=self.low), np.max(ours, initial=self.high)
 
     @property
     def sqnr_db(self) -> float:
@@ -73,12 +79,18 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Side:
-    """One model: its tensors on the way, and what inputs it takes (empty for torch, which takes any)."""
+    """One model: its tensors on the way, and what inputs it takes (empty for torch, which takes any).
+
+    bridges: float files of the same format that may show which tensor is which, found or made as they are asked for.
+    outputs: the names of its outputs, in torch.
+    """
 
     name: str
     format: str
     specs: tuple[TensorSpec, ...]
     tensors: Tensors
+    bridges: Callable[[], Iterator[Tensors]] = lambda: iter(())
+    outputs: frozenset[str] = frozenset()
 
 
 def compare(
@@ -105,8 +117,9 @@ def compare(
     runs = list(islice(_runs(batches, [side.specs for side in sides]), RUNS))
     torch = [_torch_side(references[0], runs[0])] if references[0] else []
     ours, theirs = sides if len(sides) == 2 else (*torch, *sides)
-    lines = _lines(torch[0], ours, runs[0]) if torch else {}
-    layers, unmatched = _layers(ours, theirs, runs, lines)
+    through = [_pairs_with_torch(torch[0], side, runs[:PROBES]) for side in sides] if torch else []
+    pairs = through[0] if len(sides) == 1 else _pairs_of_files(ours, theirs, through, runs[0])
+    layers, unmatched = _layers(ours, theirs, runs, pairs, _lines(torch, through, runs[0]))
     return Comparison(ours.name, theirs.name, kind, len(runs), layers, unmatched, why_not)
 
 
@@ -132,15 +145,40 @@ def _side(artifact: Artifact, reference: Reference | None) -> _Side:
     """Loaded in a clean process first: what crashes an engine is an error here."""
     with IsolatedSession(artifact) as session:
         specs = session.inputs
+    tensors = partial(_tensors, artifact.path, artifact.format, artifact.model_file, specs, reference)
+    bridges = partial(_bridges, artifact, specs, reference)
+    return _Side(str(artifact.path), artifact.format, specs, tensors, bridges)
+
+
+def _tensors(
+    path: Path, format: str, file: Path, specs: tuple[TensorSpec, ...], reference: Reference | None, feeds: Feeds
+) -> list[Tensor]:
+    given = reference.adapter.first_run(feeds) if reference else feeds
+    found = registry.exporter(format).intermediates(file, accept(given, specs))
+    return [Tensor(name, value) for name, value in found]
+
+
+def _bridges(artifact: Artifact, specs: tuple[TensorSpec, ...], reference: Reference | None) -> Iterator[Tensors]:
+    """The float file that the artifact was made from, if it lies beside it; then one that is exported for the purpose."""
+    if (parent := _parent(artifact)) is not None:
+        yield partial(_tensors, parent.path, parent.format, parent.model_file, specs, reference)
+    if reference is None or reference.program is None:
+        return
     exporter = registry.exporter(artifact.format)
+    with tempfile.TemporaryDirectory(prefix="edgedl-compare-") as folder, contextlib.suppress(EdgedlError):
+        path = Path(folder) / f"float{exporter.suffix}"
+        exporter.export(reference.program, path)
+        yield partial(_tensors, path, artifact.format, path, specs, reference)
 
-    def tensors(feeds: Feeds) -> list[Tensor]:
-        given = reference.adapter.first_run(feeds) if reference else feeds
-        return [
-            Tensor(name, value) for name, value in exporter.intermediates(artifact.model_file, accept(given, specs))
-        ]
 
-    return _Side(str(artifact.path), artifact.format, specs, tensors)
+def _parent(artifact: Artifact) -> Artifact | None:
+    digest = artifact.manifest and artifact.manifest.provenance.get("parent_sha256")
+    beside = sorted(artifact.path.parent.glob(f"*{artifact.path.suffix}")) if digest else ()
+    for path in beside:
+        with contextlib.suppress(EdgedlError):
+            if (found := Artifact.open(path)).sha256 == digest:
+                return found
+    return None
 
 
 def _torch_side(reference: Reference, feeds: Feeds) -> _Side:
@@ -153,7 +191,7 @@ def _torch_side(reference: Reference, feeds: Feeds) -> _Side:
         nodes = graph.nodes(adapter.program_run(feeds))
         return [Tensor(graph.outputs.get(node.name, node.name), node.value, node.line) for node in nodes]
 
-    return _Side(reference.name, TORCH, (), tensors)
+    return _Side(reference.name, TORCH, (), tensors, outputs=frozenset(graph.outputs.values()))
 
 
 def _inputs(
@@ -186,35 +224,71 @@ def _runs(batches: Iterable[Feeds], sides: Sequence[tuple[TensorSpec, ...]]) -> 
             yield take_rows(feeds, start, min(sizes)) if sizes else dict(feeds)
 
 
-def _lines(torch: _Side, ours: _Side, feeds: Feeds) -> dict[int, str]:
+def _pairs_with_torch(torch: _Side, side: _Side, runs: Sequence[Feeds]) -> list[Pair]:
+    """Which tensor of the file is which of torch.
+
+    A float file that is right holds the same values. What does not (integers, a fault) is known by the names of a float file of
+    its format that does; where there is none, by what it resembles most.
+    """
+    nodes, tensors = ([side.tensors(feeds) for feeds in runs] for side in (torch, side))
+    if _reaches_outputs(pairs := sure_pairs(nodes, tensors), nodes[0], torch.outputs):
+        return pairs
+    for bridge in side.bridges():
+        between = [bridge(feeds) for feeds in runs]
+        if _reaches_outputs(pairs := sure_pairs(nodes, between), nodes[0], torch.outputs):
+            found = pairs_through(pairs, between[0], tensors[0])
+            if 2 * len(found) >= len(pairs):
+                return found
+    return likely_pairs(nodes[0], tensors[0])
+
+
+def _reaches_outputs(pairs: Sequence[Pair], nodes: Sequence[Tensor], outputs: frozenset[str]) -> bool:
+    """Whether every output of torch has its like; the last tensor stands for outputs that are not among them."""
+    wanted = {i for i, node in enumerate(nodes) if node.name in outputs} or {len(nodes) - 1}
+    return wanted <= {pair.ours for pair in pairs if pair.factor == 1}
+
+
+def _pairs_of_files(ours: _Side, theirs: _Side, through: Sequence[Sequence[Pair]], feeds: Feeds) -> list[Pair]:
+    """By name within a format, through torch across formats, else by what resembles each other most."""
+    first, other = ours.tensors(feeds), theirs.tensors(feeds)
+    if ours.format == theirs.format:
+        pairs = matched(first, other, same_format=True)
+        return [Pair(i, j, layout_of(first[i].value, other[j].value)) for i, j in pairs]
+    if not through:
+        return likely_pairs(first, other)
+    there = {pair.ours: pair for pair in through[1]}
+    both = [(pair, there[pair.ours]) for pair in through[0] if pair.ours in there]
+    return [
+        Pair(a.theirs, b.theirs, layout_of(first[a.theirs].value * (b.factor / a.factor), other[b.theirs].value), b.factor / a.factor)
+        for a, b in sorted(both, key=lambda pair: pair[0].theirs)
+    ]  # fmt: skip
+
+
+def _lines(torch: Sequence[_Side], through: Sequence[Sequence[Pair]], feeds: Feeds) -> dict[int, str]:
     """Position of our tensor -> the user's line."""
-    nodes = torch.tensors(feeds)
-    pairs = matched(nodes, ours.tensors(feeds), same_format=torch is ours)
-    return {there: line for here, there in pairs if (line := nodes[here].line)}
+    if not torch:
+        return {}
+    nodes = torch[0].tensors(feeds)
+    files = len(through) == 2
+    places = ((pair.theirs if files else pair.ours, nodes[pair.ours].line) for pair in through[0])
+    return {place: line for place, line in places if line}
 
 
 def _layers(
-    ours: _Side, theirs: _Side, runs: Sequence[Feeds], lines: Mapping[int, str]
+    ours: _Side, theirs: _Side, runs: Sequence[Feeds], pairs: Sequence[Pair], lines: Mapping[int, str]
 ) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
     first, other = ours.tensors(runs[0]), theirs.tensors(runs[0])
-    pairs = matched(first, other, ours.format == theirs.format)
-    views = [_layout(first[i].value, other[j].value) for i, j in pairs]
-    sums = [_Sums() for _ in pairs]
+    sums = [_Sums(pair.factor) for pair in pairs]
     for feeds in runs:
         left, right = ours.tensors(feeds), theirs.tensors(feeds)
-        for total, view, (i, j) in zip(sums, views, pairs, strict=True):
-            total.add(layouts(left[i].value)[view], right[j].value)
+        for total, pair in zip(sums, pairs, strict=True):
+            total.add(layouts(left[pair.ours].value)[pair.layout], right[pair.theirs].value)
     layers = (
         Layer(
-            *(first[i].name, other[j].name, lines.get(i), first[i].value.shape),
-            *(total.sqnr_db, total.cosine, float(total.low), float(total.high)),
+            *(first[pair.ours].name, other[pair.theirs].name, lines.get(pair.ours), first[pair.ours].value.shape),
+            *(total.sqnr_db, total.cosine, float(total.low), float(total.high), pair.factor),
         )
-        for total, (i, j) in zip(sums, pairs, strict=True)
+        for total, pair in zip(sums, pairs, strict=True)
     )
-    paired = {i for i, _ in pairs}
+    paired = {pair.ours for pair in pairs}
     return tuple(layers), tuple(t.name for i, t in enumerate(first) if i not in paired)
-
-
-def _layout(ours: Array, theirs: Array) -> int:
-    """Which of `layouts(ours)` lies as `theirs` does."""
-    return int(np.argmin([relative_rms(theirs.ravel(), layout.ravel()) for layout in layouts(ours)]))

@@ -20,7 +20,8 @@ class Layer:
 
     line: the user's line that made it. shape: as the first side has it. sqnr_db: 10 log10(sum of a^2 / sum of (a - b)^2) in
     decibels, infinite where they are equal, NaN where one is not finite. cosine: of the two as vectors.
-    low, high: the smallest and the largest value of the first side, over all runs.
+    low, high: the smallest and the largest value of the first side, over all runs. factor: b's tensor is so many times a's
+    by design, as the exporter folded a constant; the figures are those of a's times the factor.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Layer:
     cosine: float
     low: float
     high: float
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class _ToldLayer:
     low: float | None
     high: float | None
     sqnr: str
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,8 @@ def sqnr_word(sqnr_db: float) -> str:
 
 def _layer(told: _ToldLayer) -> Layer:
     sqnr = {word: value for value, word in _WORDS.items()}.get(told.sqnr, _number(told.sqnr_db))
-    figures = (_number(value) for value in (told.cosine, told.low, told.high))
-    return Layer(told.name, told.other, told.line, told.shape, sqnr, *figures)
+    cosine, low, high = (_number(value) for value in (told.cosine, told.low, told.high))
+    return Layer(told.name, told.other, told.line, told.shape, sqnr, cosine, low, high, told.factor)
 
 
 def _number(value: float | None) -> float:

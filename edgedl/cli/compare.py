@@ -86,7 +86,9 @@ def _show(found: Comparison, top: int, drawn: str | None) -> None:
     if len(found.layers) > top:
         click.echo(f"... and {len(found.layers) - top} more (--top)")
     if found.unmatched:
-        click.echo(f"{len(found.unmatched)} tensors of {found.a} have no counterpart (fused, or too different to tell)")
+        click.echo(
+            f"{len(found.unmatched)} tensors of {found.a} have no certain counterpart and are not ranked (fused, or rewritten)"
+        )
     if found.without_lines:
         click.echo(f"no source lines: {found.without_lines}", err=True)
     if drawn:

@@ -160,7 +160,8 @@ class Failure:
 class Measured:
     """One subject as it was found.
 
-    source: file name or task reference. path: of the file, as it was given. sha256, size: of the model file (bytes). engine: name and version that ran.
+    source: file name or task reference. path: of the file, as it was given. sha256, size: of the model file (bytes).
+    engine: name and version that ran.
     options: of the engine. affinity: the processors that it may run on, none where the system chooses.
     inputs: `golden` (stored with the artifact), `task` (real ones of the task), `given` or `seeded`; input_sets: how many
     take turns. import_seconds, load_seconds, first_ns: the engine, the model and its first run.

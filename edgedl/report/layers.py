@@ -31,7 +31,7 @@ def columns() -> tuple[Column[Layer], ...]:
         Column("shape", shape),
         Column("values", values),
         Column("made at", lambda layer: units.cut(layer.line or units.NONE, LONGEST), words=True),
-        Column("there", lambda layer: short_name(layer.other) if layer.other != layer.name else "same", words=True),
+        Column("there", there, words=True),
     )
 
 
@@ -47,6 +47,12 @@ def shape(layer: Layer) -> str:
 def values(layer: Layer) -> str:
     """The range of the first side: `-1.2 to 3.4`."""
     return f"{layer.low:.3g} to {layer.high:.3g}"
+
+
+def there(layer: Layer) -> str:
+    """The tensor's name on the other side, and the constant that an exporter folded into it: `scores, times 0.5`."""
+    name = short_name(layer.other) if layer.other != layer.name else "same"
+    return name if layer.factor == 1 else f"{name}, times {units.number(layer.factor)}"
 
 
 def _told(layer: Layer) -> str:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from edgedl.exporter import Exporter, Program
 from edgedl.spec import Array, Feeds
-from edgedl.verify.matching import layouts
+from edgedl.verify.matching import Tensor, layouts
 from edgedl.verify.nodes import Node, TorchGraph
-from edgedl.verify.parity import relative_rms
+from edgedl.verify.pairing import gap, sampled_gaps
+
+MUCH_NEARER = 2.0
+"""A tensor is not taken for a node where another node is so many times nearer to it."""
+ROUNDING = 1e-2
+"""Share of the tolerance within which nodes are equally near."""
+LEAST_SPREAD = 1e-2
+"""Standard deviation of a tensor that tells something, as a share of its largest value."""
+SLACK = 3.0
+"""By so much a sample of a tensor may be further off than the whole."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +47,10 @@ def find_culprit(program: Program, exporter: Exporter, path: Path, feeds: Feeds,
 
     Engines fuse and rename: a node without an equal tensor is innocent as long as a node that depends on it has one.
     """
-    nodes = TorchGraph(program, feeds).nodes(feeds)
-    tensors = _by_size(exporter.intermediates(path, program.laid_out(feeds)))
-    matched = {
-        node.name for node in nodes if any(_agrees(node.value, t, tolerance) for t in tensors.get(node.value.size, ()))
-    }
+    graph = TorchGraph(program, feeds)
+    nodes = graph.nodes(feeds)
+    tensors = [Tensor(name, array) for name, array in exporter.intermediates(path, program.laid_out(feeds))]
+    matched = _matched(nodes, tensors, graph.outputs, tolerance)
     innocent = _ancestors(nodes, matched)
     after = None
     for node in nodes:
@@ -51,21 +60,47 @@ def find_culprit(program: Program, exporter: Exporter, path: Path, feeds: Feeds,
     return None
 
 
-def _by_size(tensors: Any) -> dict[int, list[Array]]:
-    sizes: dict[int, list[Array]] = {}
-    for _, array in tensors:
-        sizes.setdefault(array.size, []).append(array)
-    return sizes
+def _matched(
+    nodes: Sequence[Node], tensors: Sequence[Tensor], outputs: Mapping[str, str], tolerance: float
+) -> set[str]:
+    """The nodes that have their like: an output under its own name, any other node in a tensor that is like no other node."""
+    own = {tensor.name: tensor.value for tensor in tensors}
+    found = set()
+    for size in {node.value.size for node in nodes}:
+        of_size = [tensor for tensor in tensors if tensor.value.size == size]
+        found |= _alike([node for node in nodes if node.value.size == size], of_size, tolerance) if of_size else set()
+    for node in nodes:
+        there = own.get(outputs.get(node.name, ""))
+        if there is not None and there.size == node.value.size:
+            found = found - {node.name} if _gap(node.value, there) > tolerance else found | {node.name}
+    return found
 
 
-def _agrees(want: Array, got: Array, tolerance: float) -> bool:
-    return any(relative_rms(got.ravel(), layout.ravel()) <= tolerance for layout in layouts(want))
+def _alike(nodes: Sequence[Node], tensors: Sequence[Tensor], tolerance: float) -> set[str]:
+    """The names of the nodes that a tensor agrees with, and is not much nearer to another node."""
+    gaps = sampled_gaps([[Tensor(n.name, n.value)] for n in nodes], [[tensor] for tensor in tensors]).min(0)
+    near = (gaps <= SLACK * tolerance) & (gaps <= MUCH_NEARER * gaps.min(0) + ROUNDING * tolerance)
+    return {
+        node.name
+        for node, row in zip(nodes, near, strict=True)
+        if any(_gap(node.value, tensors[int(j)].value) <= tolerance for j in np.flatnonzero(row))
+    }
+
+
+def _gap(want: Array, got: Array) -> float:
+    return min(gap(layout, got) for layout in layouts(want))
+
+
+def _tells(value: Array) -> bool:
+    """Whether agreeing on it says anything of what it was made from: what is nearly one number everywhere agrees by chance."""
+    finite = value[np.isfinite(value)].astype(np.float64)
+    return finite.size < value.size or bool(finite.std() > LEAST_SPREAD * np.abs(finite).max())
 
 
 def _ancestors(nodes: Sequence[Node], matched: set[str]) -> set[str]:
-    """The matched nodes and all that they were computed from."""
-    innocent = set(matched)
+    """The matched nodes and all that those were computed from."""
+    innocent, sources = set(matched), {node.name for node in nodes if node.name in matched and _tells(node.value)}
     for node in reversed(nodes):
-        if node.name in innocent:
-            innocent.update(node.parents)
-    return innocent
+        if node.name in sources:
+            sources.update(node.parents)
+    return innocent | sources

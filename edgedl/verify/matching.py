@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,12 +37,12 @@ def layouts(array: Array) -> tuple[Array, ...]:
 
 def matched(ours: Sequence[Tensor], theirs: Sequence[Tensor], same_format: bool) -> list[tuple[int, int]]:
     """Positions of the pairs, in our order; a tensor is in one pair at most. same_format: equal names are one tensor."""
-    named = dict(_by_name(ours, theirs)) if same_format else {}
-    known = {_key(ours[i]) for i in named}
-    left = [i for i, tensor in enumerate(ours) if not named or _key(tensor) not in known]
-    right = [j for j, tensor in enumerate(theirs) if not named or _key(tensor) not in known]
-    aligned = _aligned(_gains([ours[i] for i in left], [theirs[j] for j in right]))
-    return sorted([*named.items(), *((left[i], right[j]) for i, j in aligned)])
+    by_name = named(ours, theirs) if same_format else {}
+    known = {_key(ours[i]) for i in by_name}
+    left = [i for i, tensor in enumerate(ours) if not by_name or _key(tensor) not in known]
+    right = [j for j, tensor in enumerate(theirs) if not by_name or _key(tensor) not in known]
+    others = aligned(_gains([ours[i] for i in left], [theirs[j] for j in right]))
+    return sorted([*by_name.items(), *((left[i], right[j]) for i, j in others)])
 
 
 def plain_name(name: str) -> str:
@@ -50,12 +50,10 @@ def plain_name(name: str) -> str:
     return _ADDED.sub("", name)
 
 
-def _by_name(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
-    """The last of a name counts: after a tensor comes what is left of it after rounding."""
+def named(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> dict[int, int]:
+    """Our position -> theirs, by name. The last of a name counts: after a tensor comes what is left of it after rounding."""
     last = {_key(tensor): j for j, tensor in enumerate(theirs)}
-    for key, i in {_key(tensor): i for i, tensor in enumerate(ours)}.items():
-        if key in last:
-            yield i, last[key]
+    return {i: last[key] for key, i in {_key(tensor): i for i, tensor in enumerate(ours)}.items() if key in last}
 
 
 def _key(tensor: Tensor) -> tuple[str, int]:
@@ -79,14 +77,18 @@ def _gains(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Matrix:
 
 def _alike(ours: Sequence[Array], theirs: Sequence[Array]) -> Matrix:
     """Correlation of sampled elements in the layout that fits best; all arrays have one size."""
-    size = ours[0].size
-    chosen = np.random.default_rng(0).permutation(size)[:SAMPLE]
+    chosen = sampled(ours[0].size)
     right = np.stack([_normal(b.ravel()[chosen]) for b in theirs])
     best = np.zeros((len(ours), len(theirs)))
     for i, array in enumerate(ours):
         left = np.stack([_normal(layout.ravel()[chosen]) for layout in layouts(array)])
         best[i] = (left @ right.T).max(axis=0)
     return best
+
+
+def sampled(size: int) -> Array:
+    """Positions of the elements by which tensors of a size are told apart."""
+    return np.random.default_rng(0).permutation(size)[:SAMPLE]
 
 
 def _normal(values: Array) -> Matrix:
@@ -98,7 +100,7 @@ def _normal(values: Array) -> Matrix:
     return unit
 
 
-def _aligned(gains: Matrix) -> list[tuple[int, int]]:
+def aligned(gains: Matrix) -> list[tuple[int, int]]:
     """The pairs of the greatest sum that keep the order of both sides (Needleman & Wunsch, 1970, gaps for nothing)."""
     rows, columns = gains.shape
     best = np.zeros((rows + 1, columns + 1))

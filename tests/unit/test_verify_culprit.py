@@ -120,3 +120,71 @@ def test_channels_last_is_no_divergence(tmp_path: Path) -> None:
     found = culprit(path, made)
     assert found is not None
     assert found.line == f"{__file__}:{LINES['head']}"
+
+
+class Constant(nn.Module):
+    """Equal to its file in a tensor of ones and in one of zeros, whatever its weights are; and one value is used by nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.second = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.sin(x)
+        y = self.first(x)
+        ones = torch.relu(y - 1e6) + 1
+        pair = torch.split(self.second(y), 4, 1)
+        return torch.cat(pair, 1) * ones
+
+
+def test_constant_and_unused_tensors_neither_clear_nor_take_the_blame(tmp_path: Path) -> None:
+    feeds = {"x": floats(2, 8)}
+    made, path = program(Constant(), feeds), tmp_path / "net.onnx"
+    written(path, made)
+
+    def found() -> Culprit | None:
+        return find_culprit(made, registry.exporter("onnx"), path, feeds, 1e-4)
+
+    assert found() is None
+    spoil(path, "first", lambda weight: weight * np.float32(1.05))
+    assert (culprit := found()) is not None
+    assert culprit.tensor == "linear"
+
+
+def test_an_output_is_held_under_its_own_name(tmp_path: Path) -> None:
+    """Both tensors are in the file, in each other's place."""
+
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"a": torch.sin(x), "b": torch.cos(x)}
+
+    feeds = {"x": floats(2, 8)}
+    made, path = program(Two(), feeds), tmp_path / "net.onnx"
+    written(path, made)
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        for place, name in enumerate(node.output):
+            node.output[place] = {"a": "b", "b": "a"}.get(name, name)
+    onnx.save(model, str(path))
+    found = find_culprit(made, registry.exporter("onnx"), path, feeds, 1e-4)
+    assert found is not None
+    assert found.tensor == "sin"
+
+
+def test_the_spoiled_layer_of_a_tflite_file_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch")
+    exporter, path = registry.exporter("tflite"), tmp_path / "net.tflite"
+    made = program(Net(), IMAGE)
+    exporter.export(made, path)
+    assert find_culprit(made, exporter, path, IMAGE, 1e-4) is None
+    for layer in ("second", "head"):
+        changed = tmp_path / f"{layer}.tflite"
+        weight = made.module.get_submodule(f"module.{layer}").weight.detach().numpy()
+        held = weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight
+        data = path.read_bytes()
+        assert data.count(held.tobytes()) == 1
+        changed.write_bytes(data.replace(held.tobytes(), (1.05 * held).astype(np.float32).tobytes()))
+        found = find_culprit(made, exporter, changed, IMAGE, 1e-4)
+        assert found is not None
+        assert found.line == f"{__file__}:{LINES[layer]}"
