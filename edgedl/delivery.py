@@ -78,7 +78,7 @@ class Claim:
 
     judge: holds it against its float parent, once it is proven. allow_slower: what the judge finds is told and no failure.
     runs: on which the sums of an integer file are looked at; the inputs of the proof where there are none.
-    remedy: what to do about the staged file that is not proven, where that is known.
+    remedy: what to do about the staged file that is not proven, where that is known. instead: about one that does not pay.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Claim:
     allow_slower: bool = False
     runs: Calibration | None = None
     remedy: Callable[[Path], str] = lambda staged: ""
+    instead: str = "ship the float file"
 
 
 def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
@@ -116,20 +117,20 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
         )
     golden_path(staged).write_bytes(vectors)
     if claim.judge:
-        manifest = _judged(staged, target, manifest, claim.judge(Artifact(staged, manifest)), claim.allow_slower)
+        manifest = _judged(staged, target, manifest, claim.judge(Artifact(staged, manifest)), claim)
     publish(staged.parent, target)
     return Artifact(target / staged.name, manifest)
 
 
-def _judged(staged: Path, target: Path, manifest: Manifest, worth: Worth, allowed: bool) -> Manifest:
+def _judged(staged: Path, target: Path, manifest: Manifest, worth: Worth, claim: Claim) -> Manifest:
     """The manifest with what the judge found; GateFailed where that is not allowed."""
-    failures = [] if allowed else list(worth.objections)
+    failures = [] if claim.allow_slower else list(worth.objections)
     found = {"passed": not failures, "failures": failures, "worth": worth.to_dict()}
     manifest = replace(manifest, evidence={**manifest.evidence, **found})
     manifest_path(staged).write_text(manifest.to_json())
     if failures:
         _set_aside(staged, target)
-        raise GateFailed(f"{'; '.join(failures)}; kept as {staged.name}.failed (or add --allow-slower)")
+        raise GateFailed(f"{'; '.join(failures)}; kept as {staged.name}.failed; {claim.instead}, or add --allow-slower")
     return manifest
 
 
@@ -238,9 +239,5 @@ def _culprit(staged: Path, claim: Claim, feeds: Feeds) -> str:
 
 
 def _advice(staged: Path, claim: Claim) -> str:
-    if found := claim.remedy(staged):
-        return f"; {found}"
-    return {
-        "w8a8": "; try --scheme w8a8-dynamic, or w8 for the size alone",
-        "w8a8-dynamic": "; try --scheme w8 or fp16",
-    }.get(claim.scheme.name, "")
+    found = claim.remedy(staged)
+    return f"; {found}" if found else ""

@@ -283,7 +283,7 @@ class Exporter(Protocol):
         """The layers that `keep_float` and the other options can name, in the order of computation."""
 
     def objection(self, source: Path, scheme: Scheme) -> str | None:
-        """Why the scheme is a bad choice for this file (with a better one), or None."""
+        """Why the scheme is a bad choice for this file, or None; what to use instead is found by asking for each scheme."""
 
     def saturation(self, path: Path, runs: Calibration | None) -> Saturation:
         """Whether sums of an integer file saturate in the format's engine, on the runs or for any input (see edgedl.saturation)."""

@@ -32,6 +32,7 @@ from edgedl.group import SUFFIX
 from edgedl.grouping import deliver_group, loop_reference
 from edgedl.isolated import IsolatedSession
 from edgedl.parts import Parts
+from edgedl.quantization.advice import for_inexact, for_slow, instead_of
 from edgedl.quantization.slow_operators import write_paying
 from edgedl.quantization.written import Written
 from edgedl.reference import TaskReference
@@ -78,19 +79,37 @@ def quantize(
     output_folder(path.parent)
     if not force:
         refuse_existing(path)
+    if not allow_slower:
+        refuse_unsuitable(source, wanted)
+    checked = partial(
+        _quantize_file, allow_slower=allow_slower, speed_check=speed_check, target=target, samples=samples,
+        random_calibration=random_calibration,
+    )  # fmt: skip
     if source.group:
         whole = _decoding_task(source, task, calibration)
-        return _quantize_group(
-            source, path, whole, wanted, random_calibration=random_calibration, samples=samples,
-            allow_slower=allow_slower, options=options, speed_check=speed_check, target=target,
-        )  # fmt: skip
-    if not allow_slower and (objection := registry.exporter(source.format).objection(source.path, wanted)):
-        raise Unsupported(f"{objection} (or add --allow-slower)")
-    judge = speed_judge(lambda: source, target) if speed_check else None
+        return _quantize_group(source, path, whole, wanted, options, checked)
+    return checked(source, wanted, path, options, task=task, calibration=calibration, shapes=shapes)
+
+
+def _quantize_file(
+    source: Artifact, scheme: Scheme, path: Path, options: QuantizationOptions, *, allow_slower: bool, speed_check: bool,
+    target: str, siblings: tuple[Path, ...] = (), **given: Any,
+) -> Artifact:  # fmt: skip
     from edgedl.tune.remedy import remedy  # it takes a Job of this module
 
-    with job(source, wanted, path, task, calibration, samples, random_calibration, shapes) as opened:
-        return opened.deliver(options, judge, allow_slower, remedy)
+    judge = speed_judge(lambda: source, target) if speed_check else None
+    with job(source, scheme, path, **given) as opened:
+        return replace(opened, siblings=siblings).deliver(options, judge, allow_slower, remedy)
+
+
+def refuse_unsuitable(source: Artifact, scheme: Scheme) -> None:
+    """Unsupported for a scheme that is known not to pay for the artifact, or for a member of the group, with one that suits all."""
+    members = source.members() if source.group else {"": source}
+    exporter, files = registry.exporter(source.format), [member.path for member in members.values()]
+    for name, member in members.items():
+        if reason := exporter.objection(member.path, scheme):
+            where = f"the {name} of {source.path}: " if name else ""
+            raise Unsupported(f"{where}{reason}{instead_of(exporter, files, scheme)} (or add --allow-slower)")
 
 
 def target_of(source: Artifact, scheme: str, out: str | Path | None, max_drop: float | None) -> tuple[Scheme, Path]:
@@ -109,7 +128,7 @@ def speed_judge(parent: Callable[[], Artifact], target: str) -> Judge | None:
 class Job:
     """A float artifact on its way to a narrower one at `path`: everything but the options.
 
-    runs: of the float artifact over the calibration inputs, where the scheme needs them.
+    runs: of the float artifact over the calibration inputs, where the scheme needs them. siblings: the other members of its group.
     """
 
     source: Artifact
@@ -119,6 +138,7 @@ class Job:
     runs: Calibration | None
     provenance: Mapping[str, Any]
     path: Path
+    siblings: tuple[Path, ...] = ()
 
     def write(self, options: QuantizationOptions, path: Path) -> Written:
         """The file alone, not proven; Unsupported where options or scheme cannot be carried out."""
@@ -142,7 +162,8 @@ class Job:
             written, judge = self._written(options, staged, judge, allow_slower)
             claim = replace(
                 self._claim({**self.provenance, **written.to_dict(), **found}), judge=judge,
-                allow_slower=allow_slower, remedy=partial(remedy, self, written.options),
+                allow_slower=allow_slower, remedy=partial(self._remedy, remedy, written.options),
+                instead=for_slow(self.exporter, self._files, self.scheme),
             )  # fmt: skip
             return deliver(staged, self.path.parent, claim)
 
@@ -154,6 +175,15 @@ class Job:
             return self.write(options, staged), judge
         written, worth = write_paying(self.write, judge, self.exporter, staged, options)
         return written, lambda artifact: worth
+
+    def _remedy(self, remedy: Remedy, options: QuantizationOptions, failed: Path) -> str:
+        """Layers in float with which it passes, else a scheme that loses less."""
+        return remedy(self, options, failed) or for_inexact(self.exporter, self._files, self.scheme)
+
+    @property
+    def _files(self) -> list[Path]:
+        """All that a scheme has to suit."""
+        return [self.source.path, *self.siblings]
 
     def _claim(self, provenance: Mapping[str, Any]) -> Claim:
         return Claim(_stem(self.source), self.exporter, self.scheme, self.reference, provenance, runs=self.runs)
@@ -202,7 +232,12 @@ def _parent(source: Artifact, path: Path, shapes: Sequence[str]) -> dict[str, An
 
 
 def _quantize_group(
-    source: Artifact, path: Path, task: Task, scheme: Scheme, options: QuantizationOptions, **given: Any
+    source: Artifact,
+    path: Path,
+    task: Task,
+    scheme: Scheme,
+    options: QuantizationOptions,
+    make_file: Callable[..., Artifact],
 ) -> Artifact:
     parts, members = Parts.of(task), source.members()
     provenance = {**_provenance(source), "parent_sha256": source.sha256}
@@ -211,7 +246,9 @@ def _quantize_group(
 
     def make(name: str, part: Task, folder: Path) -> Artifact:
         try:
-            return quantize(members[name], scheme.name, folder, task=part, options=by_part[name], **given)
+            member, siblings = members[name], tuple(m.path for m in members.values() if m is not members[name])
+            made, place = target_of(member, scheme.name, folder, None)
+            return make_file(member, made, place, by_part[name], task=part, siblings=siblings)
         except Unsupported as error:
             raise Unsupported(f"the {name} of {source.path}: {error}") from error
 
@@ -423,8 +460,8 @@ def _check_narrower(exporter: Exporter, source: Path, path: Path, scheme: Scheme
     if not any(before):
         raise Unsupported(f"{source} has no {'float32' if scheme.name == 'fp16' else 'float'} weights to quantize")
     if after >= before:
-        other = "" if scheme.name in ("fp16", "w8") else "; use --scheme w8, which stores every large weight in 8 bits"
-        raise Unsupported(f"{scheme.name} leaves every weight of {source} as wide as it is{other}")
+        found = instead_of(exporter, [source], scheme, ("w8", "fp16"))
+        raise Unsupported(f"{scheme.name} leaves every weight of {source} as wide as it is{found}")
 
 
 def _float_bytes(description: Description, scheme: Scheme) -> tuple[int, int]:

@@ -73,7 +73,7 @@ _ALL = (
         "bfloat16",
         False,
         Tolerance(0.05, 0.005),
-        "CPUs with AMX or bfloat16 arithmetic: no kernels in ONNX Runtime's CPU or in LiteRT; use fp16 for the size",
+        "CPUs with AMX or bfloat16 arithmetic: no kernels in ONNX Runtime's CPU or in LiteRT",
     ),
 )
 SCHEMES = {scheme.name: scheme for scheme in _ALL}

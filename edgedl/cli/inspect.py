@@ -56,7 +56,7 @@ def command(artifact: str, by_layer: bool, calibration: str | None, as_json: boo
         described["saturation"] = found.to_dict() if found else None
         output.print_json({**output.artifact_json(opened), "description": described})
         return
-    click.echo("\n".join([*_lines(opened, description), *_saturating(found)]))
+    click.echo("\n".join([*_lines(opened, description), *_saturating(opened, found)]))
 
 
 def _saturation(artifact: Artifact, description: Description, calibration: str | None) -> Saturation | None:
@@ -74,9 +74,9 @@ def _saturation(artifact: Artifact, description: Description, calibration: str |
     return found if found.layers else None
 
 
-def _saturating(found: Saturation | None) -> Iterator[str]:
+def _saturating(artifact: Artifact, found: Saturation | None) -> Iterator[str]:
     if found:
-        yield saturating.headline(found)
+        yield saturating.headline(found, saturating.can_be_narrowed(artifact))
         yield from saturating.table(found)
 
 

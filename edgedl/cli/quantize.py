@@ -102,7 +102,7 @@ def _how(auto: bool, qat: bool, seconds: float | None, given: dict[str, Any]) ->
 
     if not auto:
         if not given["scheme"] or seconds is not None:
-            problem = "--time is for --auto" if given["scheme"] else "how is not told: add --scheme w8a8, or --auto"
+            problem = "--time is for --auto" if given["scheme"] else "how is not told: add --scheme NAME, or --auto"
             raise InvalidInput(f"{problem} (see: edgedl quantize --help)")
         return quantize
     if given.pop("random_calibration") or qat:
@@ -146,7 +146,7 @@ def _in_parts(found: dict[str, Any]) -> str:
 def _saturating(artifact: Artifact) -> Iterator[str]:
     found = saturating.recorded(artifact)
     if found and (found.confirmed or found.possible):
-        yield f"  {saturating.headline(found)}"
+        yield f"  {saturating.headline(found, saturating.can_be_narrowed(artifact))}"
 
 
 def _trained(

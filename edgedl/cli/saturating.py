@@ -18,13 +18,19 @@ def recorded(artifact: Artifact) -> Saturation | None:
     return Saturation.from_dict(told) if told else None
 
 
-def headline(found: Saturation) -> str:
+def can_be_narrowed(artifact: Artifact) -> bool:
+    """Whether quantizing the float file again with `--narrow auto` could mend the file: not where training chose the integers."""
+    told = artifact.manifest.provenance if artifact.manifest else {}
+    return "options" in told and not told["options"].get("narrow")
+
+
+def headline(found: Saturation, mendable: bool) -> str:
     """One line: the verdict, what this machine has, and what mends it."""
     line = f"saturation  {found.sentence}"
     if not (found.confirmed or found.possible):
         return line
     line += f"; this machine: {instruction_set(environment().flags) or 'not known'}"
-    return f"{line}; mend it with --narrow auto" if found.confirmed else line
+    return f"{line}; mend it with --narrow auto" if found.confirmed and mendable else line
 
 
 def table(found: Saturation) -> Iterator[str]:

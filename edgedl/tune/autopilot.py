@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgedl import calibration as sources
-from edgedl import quantizing, registry
+from edgedl import quantizing
 from edgedl.artifact import Artifact
 from edgedl.delivery import versions
-from edgedl.errors import EdgedlError, GateFailed, InvalidInput, Unsupported
+from edgedl.errors import EdgedlError, GateFailed, InvalidInput
 from edgedl.exporter import AUTO, DEFAULT_OPTIONS, QuantizationOptions
 from edgedl.exporting import Subject
 from edgedl.files import output_folder, refuse_existing, sha256, staging
@@ -49,8 +49,8 @@ def autotune(
     if not force:
         refuse_existing(path)
     output_folder(path.parent)
-    if not allow_slower and (objection := registry.exporter(source.format).objection(source.model_file, wanted)):
-        raise Unsupported(f"{objection} (or add --allow-slower)")
+    if not allow_slower:
+        quantizing.refuse_unsuitable(source, wanted)
     with job(source, wanted, path, task, calibration, samples, shapes=shapes) as opened:
         if opened.reference.evaluate is None:
             raise InvalidInput(

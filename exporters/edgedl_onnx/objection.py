@@ -15,9 +15,7 @@ def objection(source: Path, scheme: Scheme) -> str | None:
     if not any(True for _ in weights(model)):
         return f"{source.name} has no float weights to quantize"
     if scheme.name == "w8a16":
-        return (
-            "ONNX Runtime has no CPU kernels for 16-bit activations and runs them slower than float; use --scheme w8a8"
-        )
+        return "ONNX Runtime has no CPU kernels for 16-bit activations and runs them slower than float"
     costs = macs_by_operator(model) or {}
     work = sum(costs.values())
     for operators, why in _OBJECTIONS.get(scheme.name, {}).items():
@@ -29,19 +27,19 @@ def objection(source: Path, scheme: Scheme) -> str | None:
 
 _OBJECTIONS: dict[str, dict[tuple[str, ...], str]] = {
     "w8a8-dynamic": {
-        ("Conv", "ConvTranspose"): "w8a8-dynamic leaves them in float, where ONNX Runtime is faster; use --scheme w8a8",
+        ("Conv", "ConvTranspose"): "w8a8-dynamic leaves them in float, where ONNX Runtime is faster",
         (
             "GRU",
             "RNN",
-        ): f"int8 pays for a GRU from a hidden size of {gru.PAYS_FROM} and never for an RNN; use --scheme w8",
+        ): f"int8 pays for a GRU from a hidden size of {gru.PAYS_FROM} and never for an RNN",
     },
     "w4": {
-        ("Conv", "ConvTranspose"): "4-bit weights are for linear layers alone; use --scheme w8a8",
-        ("LSTM", "GRU", "RNN"): "4-bit weights are for linear layers alone; use --scheme w8a8-dynamic or w8",
+        ("Conv", "ConvTranspose"): "4-bit weights are for linear layers alone",
+        ("LSTM", "GRU", "RNN"): "4-bit weights are for linear layers alone",
     },
     "w8a8": {
-        ("LSTM",): "static quantization leaves it in float; use --scheme w8a8-dynamic",
-        ("GRU", "RNN"): "static quantization leaves them in float; use --scheme w8",
+        ("LSTM",): "static quantization leaves it in float",
+        ("GRU", "RNN"): "static quantization leaves them in float",
     },
 }
 """scheme -> operators that should not do most of the work, and why"""

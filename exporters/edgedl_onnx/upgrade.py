@@ -9,6 +9,8 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from edgedl.errors import Unsupported
 from edgedl_onnx.canonical import graphs, nodes
 
+_OLDEST = 7
+"""The opset from which weights can be stored in fewer bits without a conversion."""
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
@@ -27,7 +29,7 @@ def upgraded(model: onnx.ModelProto, opset: int, scheme: str) -> onnx.ModelProto
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Unsupported(
             f"{scheme} needs ONNX opset {opset}, and this file of opset {present} cannot be converted: {first}; "
-            f"export it again with opset {opset} or later, or use --scheme w8"
+            f"export it again with opset {opset} or later{', or use --scheme w8' if present >= _OLDEST else ''}"
         ) from error
 
 

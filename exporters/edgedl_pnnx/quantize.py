@@ -60,12 +60,9 @@ def objection(source: Path) -> str | None:
     share = sum(sizes[kind] for kind in wide) / max(sizes.total(), 1)
     if share <= 0.5:
         return None
-    better = (
-        "TFLite file with --scheme w8a8" if "Deconv" in wide[0] else "ONNX or TFLite file with --scheme w8a8-dynamic"
-    )
     return (
         f"{share:.0%} of the weights of {source.name} are in {', '.join(wide)}, which w8a8 leaves in float in ncnn; "
-        f"quantize its {better}"
+        "quantize its ONNX or TFLite file"
     )
 
 

@@ -26,7 +26,9 @@ _NARROWER = {"int64": "int32", "float64": "float32"}
 def feeds_of(model: Any, scheme: str, calibration: Calibration | None) -> list[dict[str, Array]]:
     """The calibration inputs in the file's shapes and dtypes; InvalidInput if there are none."""
     if calibration is None:
-        raise InvalidInput(f"{scheme} needs calibration data: give the task a calibration(), or choose w8a8-dynamic")
+        raise InvalidInput(
+            f"{scheme} needs calibration data: give the task a calibration(), or --calibration inputs.npz"
+        )
     inputs = specs(model)[0]
     feeds = [fitted for feed in calibration() for fitted in fit(signatures.fitted(feed, inputs), inputs)]
     if not feeds:

@@ -15,7 +15,7 @@ _INTEGER = ("int8", "uint8", "int4", "int16", "float16")
 
 
 def objection(source: Path, scheme: Scheme) -> str | None:
-    """Why `scheme` is a bad choice for the file, with a better one; None if nothing speaks against it."""
+    """Why `scheme` is a bad choice for the file; None if nothing speaks against it."""
     model = read_checked(source)
     found = operators(model)
     if already := sorted({flatbuffer.TYPE_NAMES[t.type] for t, _ in weight_tensors(model)} & set(_INTEGER)):
@@ -25,7 +25,7 @@ def objection(source: Path, scheme: Scheme) -> str | None:
             f"it has no operator that {scheme.name} makes smaller or faster ({', '.join(found) or 'none'}): keep fp32"
         )
     if scheme.name == "w8a16":
-        return "LiteRT's CPU kernels for 16-bit activations are over 20 times slower than float: use --scheme w8a8"
+        return "LiteRT's CPU kernels for 16-bit activations are over 20 times slower than float"
     if scheme.name == "w4" and convolutions(model) > 0.5:
-        return "its work is mostly convolutions, and 4-bit weights are for linear layers alone: use --scheme w8a8"
+        return "its work is mostly convolutions, and 4-bit weights are for linear layers alone"
     return None

@@ -211,7 +211,7 @@ def carried_out(
         ("quantize net.onnx --scheme w8 --narrow node_conv2d", 2, "w8 in ONNX has no narrow"),
         ("quantize net.onnx --scheme w8a8 --keep-float node_conv", 2, "did you mean 'node_conv2d'"),
         ("quantize net.onnx --scheme w8a16", 2, "use --scheme w8a8 (or add --allow-slower)"),
-        ("quantize net.onnx", 2, "add --scheme w8a8, or --auto"),
+        ("quantize net.onnx", 2, "add --scheme NAME, or --auto"),
         ("quantize net.onnx --scheme w8a8 --time 10", 2, "--time is for --auto"),
         ("quantize net.onnx --auto --time 0", 2, "--time 0: expected a number of seconds above 0"),
         ("quantize net.onnx --auto --qat", 2, "it searches and trains nothing"),

@@ -263,7 +263,7 @@ class TestExporter:
         told = registry.exporter("ncnn").describe(made.path)
         assert told.parameters == sum(p.numel() for p in module.parameters())
         assert told.macs == 4 * 4 * 3 * 8 * 9 + 4 * 4 * 8 * 4 * 16 + 8 * 8 * 4 * 4
-        with pytest.raises(Unsupported, match="quantize its TFLite file with --scheme w8a8 "):
+        with pytest.raises(Unsupported, match="quantize its ONNX or TFLite file "):
             edgedl.quantize(made, "w8a8", task=net)
         narrow = edgedl.quantize(made, "w8a8", task=net, allow_slower=True)
         assert narrow.manifest and narrow.manifest.evidence["passed"]

@@ -239,7 +239,7 @@ def test_four_bits_halve_the_bytes_of_eight(case: Cases, format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
-    ("scheme", "words"), [("w4", "use --scheme w8a8"), ("w8a16", "slower than float|times slower")]
+    ("scheme", "words"), [("w4", "linear layers alone"), ("w8a16", "slower than float|times slower")]
 )
 def test_objections_name_a_better_scheme(case: Cases, format: str, scheme: str, words: str) -> None:
     uneven = case(Uneven, format)
