@@ -150,9 +150,13 @@ def test_layers_that_saturate_are_confirmed_and_mended(tmp_path: Path) -> None:
 
 def test_small_weights_cannot_saturate(tmp_path: Path) -> None:
     found = saturation(int8(tmp_path, Net(0.0)), None)
-    assert (len(found.layers), found.possible, found.confirmed) == (3, (), ())
+    assert (len(found.layers), found.possible, found.confirmed) == (
+        2,
+        (),
+        (),
+    )  # the last stays in float: its result hardly varies
     assert found.by_instruction_set["AVX2"] == "exact"
-    assert "no sum of 3 integer layers can leave 16 bits" in found.sentence
+    assert "no sum of 2 integer layers can leave 16 bits" in found.sentence
 
 
 def test_without_inputs_only_the_bound_is_told(tmp_path: Path) -> None:
