@@ -38,22 +38,27 @@ def results(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, what the work gave) as they finish; `{"fault": why}` for a child that raised, crashed or went over a limit."""
     waiting, running = iter(jobs), []
-    while True:
-        while len(running) < workers and (job := next(waiting, None)):
-            running.append(_start(*job, folder))
-        if not running:
-            return
-        for child in list(running):
-            if (result := _finished(child, limits)) is not None:
-                running.remove(child)
-                yield child.key, {**result, "seconds": round(time.monotonic() - child.start, 2)}
-        time.sleep(0.02)
+    try:
+        while True:
+            while len(running) < workers and (job := next(waiting, None)):
+                running.append(_start(*job, folder))
+            if not running:
+                return
+            for child in list(running):
+                if (result := _finished(child, limits)) is not None:
+                    running.remove(child)
+                    yield child.key, {**result, "seconds": round(time.monotonic() - child.start, 2)}
+            time.sleep(0.02)
+    finally:
+        for child in running:  # of a caller that was interrupted
+            _end(child)
 
 
 def _start(key: str, work: Work, folder: Path) -> _Child:
     result = folder / f"{time.monotonic_ns()}.json"
     sys.stdout.flush()
     process = os.fork()
+    os.setpgid(process, process)  # by both, whichever comes first
     if not process:
         _run(work, result)
     return _Child(key, process, result, time.monotonic())
@@ -61,7 +66,6 @@ def _start(key: str, work: Work, folder: Path) -> _Child:
 
 def _run(work: Work, result: Path) -> None:
     """In the child, which ends here; what it prints is dropped."""
-    os.setsid()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1), os.dup2(quiet, 2)
     try:
@@ -80,13 +84,17 @@ def _finished(child: _Child, limits: Limits) -> dict[str, Any] | None:
     if not ended and not reason:
         return None
     if not ended:
-        os.killpg(child.process, signal.SIGKILL)
-        os.waitpid(child.process, 0)
+        _end(child)
     if child.result.exists():
         told: dict[str, Any] = json.loads(child.result.read_text())
         child.result.unlink()
         return told
     return {"fault": reason or f"crashed: {_how(status)}"}
+
+
+def _end(child: _Child) -> None:
+    os.killpg(child.process, signal.SIGKILL)
+    os.waitpid(child.process, 0)
 
 
 def _how(status: int) -> str:

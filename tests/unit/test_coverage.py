@@ -117,6 +117,16 @@ def test_a_crash_a_hang_and_too_much_memory_are_faults(tmp_path: Path) -> None:
     assert "MiB" in told["large"]["fault"]
 
 
+def test_children_end_with_a_caller_that_is_interrupted(tmp_path: Path) -> None:
+    work = {"long": lambda: time.sleep(60), "short": lambda: {"process": os.getpid()}}
+    running = _forked.results(work.items(), 2, LIMITS, tmp_path)
+    assert next(running)[0] == "short"
+    (child,) = running.gi_frame.f_locals["running"]
+    running.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.process, 0)
+
+
 def test_a_run_continues_where_it_stopped_and_fills_its_page(tmp_path: Path) -> None:
     journal, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
     page.write_text("# Coverage\n<!-- coverage -->\nold\n<!-- end of coverage -->\nafter\n")
