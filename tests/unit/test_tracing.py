@@ -50,7 +50,11 @@ def test_attention_with_a_learned_bias(tmp_path: Path, axes: Any) -> None:
 @pytest.mark.parametrize(
     ("function", "axis", "said"),
     [
-        (lambda m, x: x[:, :8] if x.shape[1] > 10 else x, Axis("time"), r"needs .*time <= 10; give 'time' a range that fits, as INPUT:AXIS=time:LOW\.\.HIGH"),
+        (
+            lambda m, x: x[:, :8] if x.shape[1] > 10 else x,
+            Axis("time"),
+            r"needs .*time <= 10; give 'time' a range that fits, as INPUT:AXIS=time:LOW\.\.HIGH",
+        ),
         (lambda m, x: x * 2 if x.shape[1] == 2 else x, Axis("time", 2), r"is fixed to 2 by the model's own code; take 'time' out of --dynamic"),
     ],
 )  # fmt: skip
