@@ -9,6 +9,8 @@ import torch
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
 
+from edgedl.decompositions import decompose
+
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 _MASK = 3
 """Position of the mask among the arguments of attention"""
@@ -16,11 +18,14 @@ _MINUS_INFINITY = float("-inf")
 
 
 def lower(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Make attention give zeros where its mask hides every key, as eager torch does; edits the program's graph.
+    """Write what formats lack with other operators, and make attention give zeros where its mask hides every key.
+
+    Edits the program's graph or makes another program.
 
     Exporters write attention with a plain softmax, which gives NaN or the mean of all values there. Attention without a
     mask, or with a constant mask that leaves a key to every query, stays as it is.
     """
+    exported = decompose(exported)
     masked = [node for node in exported.graph.nodes if node.target is _ATTENTION and _mask_of(node) is not None]
     constants = _constants(exported) if masked else {}
     for node in masked:
