@@ -38,6 +38,8 @@ _MODES = {
     "parallel": onnxruntime.ExecutionMode.ORT_PARALLEL,
 }
 _SWITCH = {"0": False, "1": True}
+_TWICE = "two nodes with same node name"
+"""What onnxruntime says to a file that ONNX allows"""
 
 
 class OrtSession(Session):
@@ -94,11 +96,28 @@ def session_options(threads: int | None, chosen: Options) -> Any:
 def _session(source: Artifact, device: str, settings: Any, options: Options) -> Any:
     chosen = providers(device, options)
     try:
-        return onnxruntime.InferenceSession(str(source.path), settings, providers=chosen, enable_fallback=0)
+        try:
+            return onnxruntime.InferenceSession(str(source.path), settings, providers=chosen, enable_fallback=0)
+        except Exception as error:
+            if _TWICE not in str(error) or (renamed := _with_own_node_names(str(source.path))) is None:
+                raise
+            return onnxruntime.InferenceSession(renamed, settings, providers=chosen, enable_fallback=0)
     except InvalidProtobuf as error:
         raise InvalidArtifact(f"{source.path} is not a whole ONNX model: export it again") from error
     except Exception as error:
         raise refusal(str(source.path), device, str(error)) from error
+
+
+def _with_own_node_names(path: str) -> bytes | None:
+    """The model without the names of its nodes, which mean nothing to it; None where the package onnx is missing."""
+    try:
+        import onnx
+    except ImportError:
+        return None
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.name = ""
+    return bytes(model.SerializeToString())
 
 
 def _specs(arguments: list[Any]) -> tuple[TensorSpec, ...]:

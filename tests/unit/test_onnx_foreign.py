@@ -220,3 +220,10 @@ def test_a_gru_without_bias_of_an_old_opset(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="w8a8-dynamic leaves every weight"):
         proven(source, "w8a8-dynamic")
     assert error(outputs(quantized(source, "w8"), x), outputs(source, x)) < 0.03
+
+
+def test_two_nodes_of_one_name(tmp_path: Path) -> None:
+    """ONNX allows them, and onnxruntime refuses to load them."""
+    nodes = [node("MatMul", ["x", "w"], ["h"], name="same"), node("Relu", ["h"], ["y"], name="same")]
+    made = proven(saved(linear(*nodes, initializers=[tensor("w", values(32, 48))]), tmp_path), "w8")
+    assert weight_bytes(made) == {"int8": 32 * 48}
