@@ -41,6 +41,7 @@ class TaskReference:
     """A task in words, as a manifest or another process can hold it.
 
     text: one of the forms above. weights: a safetensors file, a torch checkpoint, or the folder of a pruned model.
+    ignore_extra: leave out the tensors in `weights` that the model does not have.
     inputs, dynamic, shapes: the texts of `--input`, `--dynamic` and `--shape`.
     """
 
@@ -49,6 +50,7 @@ class TaskReference:
     inputs: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
+    ignore_extra: bool = False
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TaskReference:
@@ -59,6 +61,7 @@ class TaskReference:
             tuple(fields["inputs"]),
             tuple(fields["dynamic"]),
             tuple(fields.get("shapes", ())),
+            fields.get("ignore_extra", False),
         )
 
     def resolve(self) -> Task:
@@ -73,7 +76,7 @@ class TaskReference:
                 f"{text} is an encoder-decoder, whose Task says which axes are dynamic: --dynamic and --shape do not"
             )
         task = with_shapes(_with_axes(found, parse_dynamic(self.dynamic)), self.shapes)
-        whole = replace(task, model=functools.partial(_make, task, self.weights))
+        whole = replace(task, model=functools.partial(_make, task, self.weights, self.ignore_extra))
         return _part(whole, part) if part else whole
 
 
@@ -83,7 +86,7 @@ def _part(whole: Task, name: str) -> Task:
     return Parts.of(whole).as_task(name)
 
 
-def _make(task: Task, weights: str | None) -> torch.nn.Module:
+def _make(task: Task, weights: str | None, ignore_extra: bool) -> torch.nn.Module:
     import torch
 
     from edgedl import weights as checkpoints
@@ -95,7 +98,7 @@ def _make(task: Task, weights: str | None) -> torch.nn.Module:
         raise
     except (Exception, SystemExit) as error:
         raise InvalidReference(f"the model of {task.name!r} could not be made: {described(error)}") from error
-    return checkpoints.loaded(module, Path(weights)) if weights is not None else module
+    return checkpoints.loaded(module, Path(weights), ignore_extra) if weights is not None else module
 
 
 def _find(text: str, inputs: tuple[str, ...]) -> Task:

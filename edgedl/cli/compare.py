@@ -22,6 +22,7 @@ SUFFIXES = (".html", ".svg", ".json")
 @click.argument("b")
 @click.option("--task", metavar="TASK", help="The original, where no manifest leads to it.")
 @options.weights
+@options.ignore_extra
 @options.inputs
 @options.dynamic
 @options.shapes
@@ -32,7 +33,8 @@ SUFFIXES = (".html", ".svg", ".json")
 @options.force
 @options.as_json
 def command(
-    a: str, b: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...], shapes: tuple[str, ...],
+    a: str, b: str, task: str | None, weights: str | None, ignore_extra: bool, inputs: tuple[str, ...],
+    dynamic: tuple[str, ...], shapes: tuple[str, ...],
     calibration: str | None, top: int, drawn: str | None, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold every tensor of model B against that of model A: signal to noise, cosine, the source line; the worst first.
@@ -53,8 +55,8 @@ def command(
 
     if drawn:
         _check(Path(drawn), force)
-    sides = [TaskReference(s, weights, inputs, dynamic, shapes) if is_reference(s) else s for s in (a, b)]
-    original = TaskReference(task, weights, inputs, dynamic, shapes) if task else None
+    sides = [TaskReference(s, weights, inputs, dynamic, shapes, ignore_extra) if is_reference(s) else s for s in (a, b)]
+    original = TaskReference(task, weights, inputs, dynamic, shapes, ignore_extra) if task else None
     with output.working():
         named = original or any(isinstance(side, TaskReference) for side in sides)
         found = compare(*sides, task=original, calibration=calibration, shapes=() if named else shapes)

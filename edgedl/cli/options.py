@@ -28,6 +28,9 @@ weights = click.option(
     "--weights", metavar="PATH",
     help="Trained weights: .safetensors, a torch checkpoint of plain tensors, or the folder that edgedl prune wrote.",
 )  # fmt: skip
+ignore_extra = click.option(
+    "--ignore-extra", is_flag=True, help="Leave out the tensors in --weights that the model does not have."
+)
 inputs = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
     help="An input of a bare nn.Module, in the order of forward, as x=1x3x64x64:float32 or tokens=1x16:int64:0..999.",
@@ -74,6 +77,7 @@ def task(function: Function) -> Function:
 
     @click.argument("task")
     @weights
+    @ignore_extra
     @inputs
     @dynamic
     @shapes
@@ -82,12 +86,13 @@ def task(function: Function) -> Function:
     def wrapped(
         task: str,
         weights: str | None,
+        ignore_extra: bool,
         inputs: tuple[str, ...],
         dynamic: tuple[str, ...],
         shapes: tuple[str, ...],
         **rest: Any,
     ) -> Any:
-        return function(task=TaskReference(task, weights, inputs, dynamic, shapes), **rest)
+        return function(task=TaskReference(task, weights, inputs, dynamic, shapes, ignore_extra), **rest)
 
     return wrapped
 

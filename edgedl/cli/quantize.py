@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def command(
         if qat:
             artifacts = _trained(task, formats or ("onnx",), out or ".", seed, **rest)
         elif is_model(Path(task.text)):
-            reference = TaskReference(original, task.weights, task.inputs, task.dynamic) if original else None
+            reference = replace(task, text=original, shapes=()) if original else None
             _check_task_options(task, original)
             artifacts = [make(task.text, out=out, task=reference, shapes=task.shapes, **rest)]
         else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("artifact")
 @click.option("--task", metavar="TASK", help="The original, where the manifest does not lead to it.")
 @options.weights
+@options.ignore_extra
 @options.inputs
 @options.dynamic
 @options.shapes
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 @options.max_drop
 @options.as_json
 def command(
-    artifact: str, task: str | None, weights: str | None, inputs: tuple[str, ...], dynamic: tuple[str, ...], shapes: tuple[str, ...],
+    artifact: str, task: str | None, weights: str | None, ignore_extra: bool, inputs: tuple[str, ...],
+    dynamic: tuple[str, ...], shapes: tuple[str, ...],
     runtime: str, target: str, max_drop: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold a model file against the original again: shapes, dtypes, errors, score. Exit code 1 if it does not agree.
@@ -39,7 +41,7 @@ def command(
     """
     from edgedl.verifying import verify
 
-    reference = TaskReference(task, weights, inputs, dynamic, shapes) if task else None
+    reference = TaskReference(task, weights, inputs, dynamic, shapes, ignore_extra) if task else None
     with output.working():
         evidence = verify(artifact, reference, runtime, max_drop, target, () if task else shapes)
         host = None if target == "local" else _held(artifact, runtime, target)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
@@ -117,7 +119,10 @@ def test_names_with_what_a_wrapper_puts_before_them(tmp_path: Path, prefix: str,
 def test_nothing_is_left_out_of_names_that_have_no_common_beginning(tmp_path: Path) -> None:
     state = {f"module.{key}": tensor.clone() for key, tensor in net(0).state_dict().items()}
     save_file({**state, "loss.weight": torch.zeros(1)}, str(tmp_path / "w.safetensors"))
-    with pytest.raises(InvalidInput, match="9 of 9 tensors are missing"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"9 names fit behind 'module\.', .* 'loss\.weight' first; add --ignore-extra",
+    ):
         weights.load_into(net(1), tmp_path / "w.safetensors")
 
 
@@ -137,3 +142,50 @@ def test_weights_that_do_not_fit(tmp_path: Path, change: object, said: str) -> N
     with pytest.raises(InvalidInput, match=f"does not fit the model: .*{said}"):
         weights.load_into(module, tmp_path / "w.safetensors")
     assert same(module, net(1)), "nothing was loaded"
+
+
+@pytest.mark.parametrize("wrapper", ["net", "params", "model_ema", "weights", "model.state_dict", "ema"])
+def test_more_wrappers_and_harmless_company(tmp_path: Path, wrapper: str) -> None:
+    company = {"best": np.float64(0.5), "step": np.int64(3), "args": argparse.Namespace(lr=0.1), "scores": np.zeros(3)}
+    torch.save({"epoch": 3, **company, wrapper: {"state_dict": net(0).state_dict()}}, tmp_path / "w.th")
+    module = net(1)
+    weights.load_into(module, tmp_path / "w.th")
+    assert same(module, net(0))
+
+
+def test_a_file_without_counts_of_batches(tmp_path: Path) -> None:
+    state = {key: tensor for key, tensor in net(0).state_dict().items() if "num_batches" not in key}
+    torch.save(state, tmp_path / "w.pt")
+    save_file({key: tensor.clone() for key, tensor in state.items()}, str(tmp_path / "w.safetensors"))
+    for name in ("w.pt", "w.safetensors"):
+        module = net(1)
+        weights.load_into(module, tmp_path / name)
+        assert same(module, net(0))
+
+
+def test_extra_tensors_are_left_out_on_request(tmp_path: Path) -> None:
+    state = {f"model.{key}": tensor.clone() for key, tensor in net(0).state_dict().items()}
+    torch.save({"model": {**state, "loss.weight": torch.zeros(1)}}, tmp_path / "w.pt")
+    module = net(1)
+    weights.load_into(module, tmp_path / "w.pt", ignore_extra=True)
+    assert same(module, net(0))
+
+
+class Renamed(nn.Linear):
+    def _load_from_state_dict(self, state: dict[str, torch.Tensor], prefix: str, *rest: object) -> None:
+        if f"{prefix}old" in state:
+            state[f"{prefix}weight"] = state.pop(f"{prefix}old")
+        super()._load_from_state_dict(state, prefix, *rest)  # type: ignore[arg-type]
+
+
+def test_names_that_the_module_itself_renames(tmp_path: Path) -> None:
+    torch.save({"0.old": torch.ones(2, 4), "0.bias": torch.zeros(2)}, tmp_path / "w.pt")
+    module = nn.Sequential(Renamed(4, 2))
+    weights.load_into(module, tmp_path / "w.pt")
+    assert torch.equal(module[0].weight, torch.ones(2, 4))
+
+
+def test_the_keys_that_were_found_are_told(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "optimizer": {"lr": 1}}, tmp_path / "w.pt")
+    with pytest.raises(InvalidInput, match="it has 'epoch', 'optimizer'"):
+        weights.load_into(net(0), tmp_path / "w.pt")
