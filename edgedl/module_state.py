@@ -60,9 +60,6 @@ class Place:
         else:
             values[self.key] = value
 
-    def is_buffer(self, module: torch.nn.Module) -> bool:
-        return self.namespace is None and self.key in module.get_submodule(self.path)._buffers
-
     def _values(self, module: torch.nn.Module) -> Any:
         if self.namespace is not None:
             return self.namespace
@@ -268,24 +265,19 @@ def refusal(
     module: torch.nn.Module, behaviour: Behaviour, call: Callable[[torch.nn.Module], object]
 ) -> InvalidReference:
     """What to raise for a module whose outputs depend on earlier calls; names the places and the line that writes the first."""
-    name = type(module).__name__
+    name, cure = (
+        type(module).__name__,
+        "a file keeps none: make it an input and an output of forward, (x, state) -> (y, state)",
+    )
     if not behaviour.state:
         return InvalidReference(
-            f"{name} gives another output at a second call with the same input, so it keeps a state outside of its attributes, and a "
-            "file keeps none: register it as a buffer and add --streaming, or pass it in and return it"
+            f"{name} gives another output at a second call with the same input, so it keeps a state outside of its attributes, and {cure}"
         )
     first, *others = behaviour.state
     line = line_of_write(module, first, call)
     also = f" (also {', '.join(place.name for place in others[:4])})" if others else ""
-    tensors = all(place.is_buffer(module) for place in behaviour.state)
-    cure = (
-        "add --streaming, which makes an input and an output of it"
-        if tensors
-        else "register it as a buffer and add --streaming"
-    )
     return InvalidReference(
-        f"{name} keeps a state between calls in {first.name}{f', written at {line}' if line else ''}{also}, and a file keeps none: "
-        f"{cure}, or pass it in and return it"
+        f"{name} keeps a state between calls in {first.name}{f', written at {line}' if line else ''}{also}, and {cure}"
     )
 
 

@@ -69,7 +69,7 @@ def load_into(module: torch.nn.Module, path: Path, ignore_extra: bool = False) -
             f"the file has {_listed(state)}"
         )
     if extra and not ignore_extra:
-        behind = f"{len(wanted)} names fit behind {prefix!r}, and " if prefix else ""
+        behind = f"{len(wanted.keys() & state.keys())} names fit behind {prefix!r}, and " if prefix else ""
         raise InvalidInput(
             f"{path} does not fit the model: {behind}it holds {len(extra)} tensors that the model has not, {min(extra)!r} first; "
             "add --ignore-extra to leave them out"

@@ -117,7 +117,9 @@ def test_a_state_is_refused_with_its_name_and_line(name: str) -> None:
     function, prepare, place = STATES[name]
     module = Net(function, prepare)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    with pytest.raises(InvalidReference, match=rf"Net keeps a state between calls in {place}, .*--streaming") as caught:
+    with pytest.raises(
+        InvalidReference, match=rf"Net keeps a state between calls in {place}, .*make it an input and an output"
+    ) as caught:
         program(module)
     line = function.__code__.co_firstlineno
     assert any(f"test_module_state.py:{line + more}" in str(caught.value) for more in (1, 2, 3))
