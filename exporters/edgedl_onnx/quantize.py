@@ -60,14 +60,33 @@ def quantize(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / source.name
-        onnx.save(_prepared(read(source), scheme), str(ready))
+        model = _prepared(read(source), scheme)
+        outputs = _without_passed_inputs(model)
+        onnx.save(model, str(ready))
         regions = _BY_SCHEME[scheme.name](ready, calibration, path, options)
     written = read(path)
     if scheme.activations != "float32":
         weight_only.narrow_inner(written, options)
+    _restore_outputs(written, outputs)
     drop_unread(written)
     onnx.save(written, str(path))
     return regions or ()
+
+
+def _without_passed_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Take out the outputs that are inputs, which onnxruntime's quantizer takes for a circle; returns all outputs."""
+    outputs, inputs = list(model.graph.output), {value.name for value in model.graph.input}
+    del model.graph.output[:]
+    model.graph.output.extend(value for value in outputs if value.name not in inputs)
+    return outputs
+
+
+def _restore_outputs(model: onnx.ModelProto, outputs: list[onnx.ValueInfoProto]) -> None:
+    written = {value.name: value for value in model.graph.output}
+    if len(written) < len(outputs):
+        ordered = [written.get(value.name, value) for value in outputs]
+        del model.graph.output[:]
+        model.graph.output.extend(ordered)
 
 
 def _prepared(model: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:

@@ -179,11 +179,15 @@ def test_odd_names_unused_weights_and_outputs_that_nothing_computes(tmp_path: Pa
         node("MatMul", ["r:0", "w/é"], ["y"]),
     ]
     source = saved(
-        model(nodes, [info("x", ["N", 32])], [info("y", ["N", 48]), info("table", [4, 8])], weights), tmp_path
+        model(
+            nodes, [info("x", ["N", 32])], [info("y", ["N", 48]), info("table", [4, 8]), info("x", ["N", 32])], weights
+        ),
+        tmp_path,
     )
     x = values(5, 32, seed=9)
     for scheme in NAMES:
         made = quantized(source, scheme)
+        assert [spec.name for spec in describe(made).outputs] == ["y", "table", "x"]
         assert made.stat().st_size < 0.6 * (32 * 64 + 64 * 48) * 4
         assert error(outputs(made, x), outputs(source, x)) < LOOSE.get(scheme, 0.03)
 
