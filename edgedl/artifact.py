@@ -31,7 +31,8 @@ FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".ncnn": "ncnn"}
 class Manifest:
     """What is known of a model file. `evidence` is what verification measured; see edgedl.verify.Evidence.
 
-    states: of a step model, in the order of its inputs. group: of an artifact group; size and sha256 are then of all members.
+    states: of a step model, in the order of its inputs. proven: axis name -> the shortest and longest length of the proof.
+    group: of an artifact group; size and sha256 are then of all members.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Manifest:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     states: tuple[State, ...] = ()
     group: Group | None = None
+    proven: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -65,7 +67,8 @@ class Manifest:
             states = tuple(State(str(item["input"]), str(item["output"])) for item in data.pop("states", ()))
             members = data.pop("group", None)
             parsed = group.parse(members) if members is not None else None
-            return cls(inputs=inputs, outputs=outputs, states=states, group=parsed, **data)
+            proven = _proven(data.pop("proven", {}))
+            return cls(inputs=inputs, outputs=outputs, states=states, group=parsed, proven=proven, **data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidArtifact(f"{source} is not an edgedl manifest: {error}; export the model again") from error
 
@@ -74,6 +77,13 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "name": str, "format": str, "scheme": str, "inputs": list, "outputs": list, "size": int, "sha256": str,
     "provenance": dict, "evidence": dict, "opset": (int, type(None)),
 }  # fmt: skip
+
+
+def _proven(lengths: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    for name, bounds in lengths.items():
+        if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(n, int) for n in bounds):
+            raise ValueError(f"the proven lengths of {name!r} are {bounds!r}")
+    return {name: (low, high) for name, (low, high) in lengths.items()}
 
 
 def _spec(item: dict[str, Any]) -> TensorSpec:

@@ -21,14 +21,16 @@ from edgedl.exporter import Calibration, Exporter, Program
 from edgedl.files import publish, sha256
 from edgedl.isolated import IsolatedSession
 from edgedl.program import output_specs
+from edgedl.proven_lengths import lengths_of
 from edgedl.runtime import Session, accept
 from edgedl.saturation import Saturation
 from edgedl.schemes import Scheme
-from edgedl.spec import Array, DynamicAxes, Feeds, TensorSpec
+from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, resize
 from edgedl.task import Predict, Score
 from edgedl.verify import Evidence, prove
 from edgedl.verify.cases import cases
 from edgedl.verify.culprit import find_culprit
+from edgedl.verify.parity import compare
 from edgedl.worth import Worth
 
 _VERSIONS = (
@@ -71,6 +73,10 @@ class Reference:
 
 Judge = Callable[[Artifact], Worth]
 
+LONG = 64
+"""The length up to which an axis without a declared range is proven, where its inputs have no more than MOST_ELEMENTS"""
+MOST_ELEMENTS = 1 << 22
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -103,8 +109,10 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
             _check_names(session, claim.reference.program)
             inputs = cases_of(session, claim.reference)
             evidence = prove_session(session, claim.reference, claim.scheme, inputs)
-            manifest = _manifest(staged, session, claim, evidence)
+            manifest = _manifest(staged, session, claim, evidence, lengths_of(inputs.values(), claim.reference.axes))
             vectors = golden(session, claim.reference.adapter.first_run(claim.reference.example))
+            if evidence.passed:
+                manifest = replace(manifest, proven={**manifest.proven, **_beyond(session, claim)})
     except (EngineFailed, InvalidArtifact, InvalidTensor) as failure:
         _set_aside(staged, target)
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
@@ -159,7 +167,47 @@ def cases_of(session: Session, reference: Reference) -> dict[str, dict[str, Arra
     return cases(reference.batches, reference.axes, session.inputs, signatures, critical)
 
 
-def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) -> Manifest:
+def _beyond(session: Session, claim: Claim) -> dict[str, tuple[int, int]]:
+    """The axes without a declared range that are proven up to LONG as well, where such a run is small and agrees."""
+    program = claim.reference.program
+    if not program or program.signatures:
+        return {}
+    axes = {axis.name: axis for by_axis in claim.reference.axes.values() for axis in by_axis.values()}
+    undeclared = [name for name, axis in axes.items() if axis == Axis(name)]
+    return {name: (axes[name].low, LONG) for name in undeclared if _agrees_beyond(session, claim, axes, name)}
+
+
+def _agrees_beyond(session: Session, claim: Claim, axes: Mapping[str, Axis], name: str) -> bool:
+    """Whether the file agrees at LONG and at the critical lengths before it; False where the original takes no such length."""
+    reference, tolerance = claim.reference, claim.scheme.tolerance.relative_rms
+    lowest, run = {n: axis.low for n, axis in axes.items()}, reference.adapter.through(session)
+    try:
+        for length in _lengths_beyond(claim, axes[name]):
+            feeds = resize(reference.batches[0], reference.axes, {**lowest, name: length})
+            if sum(array.size for array in feeds.values()) > MOST_ELEMENTS:
+                return False
+            got, want = run(feeds), reference.predict(feeds)
+            if any(compare("", n, got[n], want[n], tolerance).failure for n in want):
+                return False
+    except Exception:  # whatever the original or the engine raises there, the declared lengths are proven
+        return False
+    return True
+
+
+def _lengths_beyond(claim: Claim, axis: Axis) -> list[int]:
+    assert claim.reference.program
+    program, wider = claim.reference.program, Axis(axis.name, axis.low, LONG)
+    axes = {
+        name: {number: wider if a.name == axis.name else a for number, a in by_axis.items()}
+        for name, by_axis in program.dynamic_axes.items()
+    }
+    critical = replace(program, dynamic_axes=axes).critical_lengths.get(axis.name, {})
+    return [*(length for length in sorted(critical) if length > axis.high), LONG]
+
+
+def _manifest(
+    staged: Path, session: Session, claim: Claim, evidence: Evidence, proven: Mapping[str, tuple[int, int]]
+) -> Manifest:
     integers = {"saturation": saturation_of(staged, claim).to_dict()} if claim.scheme.activations == "int8" else {}
     made_in = os.path.relpath(Path.cwd(), staged.parent.parent)
     return Manifest(
@@ -167,7 +215,7 @@ def _manifest(staged: Path, session: Session, claim: Claim, evidence: Evidence) 
         *_with_axis_names(session, claim.reference.program),
         staged.stat().st_size, sha256(staged), claim.exporter.describe(staged).opset,
         {**claim.provenance, "made_in": made_in, "versions": versions()},
-        {**evidence.to_dict(), **integers}, claim.reference.adapter.states,
+        {**evidence.to_dict(), **integers}, claim.reference.adapter.states, proven=proven,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from edgedl.artifact import Artifact
@@ -26,7 +27,8 @@ def load_group(
     artifact = path if isinstance(path, Artifact) else Artifact.open(path)
     if not artifact.group:
         raise InvalidArtifact(f"{artifact.path} is one model file: load it with edgedl.load")
-    members = {name: load(member, runtime, device, threads, options) for name, member in artifact.members().items()}
+    load_member = partial(load, runtime=runtime, device=device, threads=threads, options=options, unproven=True)
+    members = {name: load_member(member) for name, member in artifact.members().items()}
     return GroupSession(artifact.group.loop, artifact.group.vocabularies, members["encoder"], members["decoder"])
 
 

@@ -16,6 +16,7 @@ from edgedl.errors import GateFailed, InvalidTensor
 from edgedl.files import refuse_existing, write_atomic
 from edgedl.group import TOKENS
 from edgedl.isolated import IsolatedSession
+from edgedl.proven_lengths import length_check
 from edgedl.seeded_inputs import ranges_of, seeded_inputs
 from edgedl.spec import Array, TensorSpec
 from edgedl.verify.parity import relative_rms
@@ -35,13 +36,17 @@ class RunResult:
     inputs: str | None = None
 
 
-def run_files(path: str, files: tuple[str, ...], runtime: str, device: str, threads: int | None) -> RunResult:
+def run_files(
+    path: str, files: tuple[str, ...], runtime: str, device: str, threads: int | None, unproven: bool = False
+) -> RunResult:
     """Run on .npy and .npz files; see `edgedl run --help`."""
     artifact = Artifact.open(path)
     with IsolatedSession(artifact, runtime, device, threads) as session:
         feeds: dict[str, Array] = {}
         for text in files:
             feeds |= _read(text, session.inputs)
+        if not unproven and (check := length_check(artifact.manifest)):
+            check(feeds)
         outputs = session.run(feeds)
     return RunResult(session.engine, outputs, texts=_texts(artifact, outputs))
 

@@ -14,6 +14,7 @@ import numpy as np
 from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.errors import EngineFailed, InvalidTensor, Unavailable, UnknownName
+from edgedl.proven_lengths import checked
 from edgedl.reference import TaskReference
 from edgedl.spec import Array, Feeds, Quantization, State, TensorSpec
 
@@ -150,12 +151,14 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     options: Options = NO_OPTIONS,
+    unproven: bool = False,
 ) -> Session:
     """A session for a model file, an artifact group (see load_group) or, in eager torch, a task reference.
 
     runtime: `auto` takes the first installed engine for the format; `fastest` measures all of them once and remembers
     (edgedl.fastest). threads: None leaves the choice to the engine.
     options: of the engine, by name; UnknownName for one that it does not have.
+    unproven: take lengths of dynamic axes that the manifest does not list as proven; without it they raise InvalidTensor.
     """
     source = as_source(source)
     if threads is not None and threads < 1:
@@ -168,6 +171,8 @@ def load(
     session = plugin.load(source, device, threads, *_options(plugin, options))
     if isinstance(source, Artifact) and source.manifest:
         session.states = source.manifest.states
+        if not unproven:
+            session._invoke = checked(session._invoke, source.manifest)  # type: ignore[method-assign, assignment]
     return session
 
 

@@ -112,6 +112,7 @@ MODES = ("latency", "throughput", "cold", "sustained")
 @shared.target
 @shared.weights
 @shared.shapes
+@shared.unproven
 @click.option("--input", "inputs", multiple=True, help="Seeded input of a shape and dtype, as x=1x3x64x64:float32.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the record, with all samples, to this file."
@@ -177,7 +178,11 @@ def _measure(artifacts: tuple[str, ...], options: dict[str, Any], output: Path |
     target = find(options["target"])
     subjects, plan = subjects_of(artifacts, options), plan_of(options)
     whole = end_to_end(subjects) if options["end_to_end"] else None
-    choice = whole.feeds_of if whole else InputChoice(subjects, options["batch"], options["inputs"], options["shapes"])
+    choice = (
+        whole.feeds_of
+        if whole
+        else InputChoice(subjects, options["batch"], options["inputs"], options["shapes"], options["unproven"])
+    )
     place = f"{target.name}, end to end" if whole else target.name
     with progress_bar("Measuring") as progress:
         if isinstance(target, WorkerTarget) and output:

@@ -27,7 +27,7 @@ def measure_fleet(
         told = {**options, **{name: value for name, value in own.items() if value}}
         devices.append((device, subjects_of(artifacts, told)))
     plan, subjects = plan_of(options), [subject for _, subjects in devices for subject in subjects]
-    choice = InputChoice(subjects, options["batch"], options["inputs"], options["shapes"])
+    choice = InputChoice(subjects, options["batch"], options["inputs"], options["shapes"], options["unproven"])
     with progress_bar("Measuring") as progress, _journal(output, subjects, plan, force, options) as journal:
         return Fleet(devices, quarantine(), journal).measure(choice, plan, progress)
 

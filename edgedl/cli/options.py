@@ -43,6 +43,7 @@ shapes = click.option(
     "--shape", "shapes", multiple=True, metavar="INPUT=SHAPE",
     help="A shape that the file takes, as x=1x16x40; given several times, TFLite gets a signature for each.",
 )  # fmt: skip
+unproven = click.option("--unproven", is_flag=True, help="Take lengths of dynamic axes that the file is not proven at.")
 data = click.option(
     "--data", metavar="DIR", type=click.Path(exists=True, file_okay=False), expose_value=False,
     callback=lambda ctx, option, folder: _use_data(folder),

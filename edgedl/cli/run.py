@@ -22,12 +22,14 @@ from edgedl.spec import Array
 @click.option("--threads", type=int, help="Threads of the engine.")
 @click.option("-o", "--out", metavar="FILE", help="Write the outputs as .npz instead of printing them.")
 @options.shapes
+@options.unproven
 @options.force
 @options.as_json
 def command(
     artifact: str,
     files: tuple[str, ...],
     shapes: tuple[str, ...],
+    unproven: bool,
     runtime: str,
     device: str,
     threads: int | None,
@@ -53,7 +55,7 @@ def command(
     if files and shapes:
         raise InvalidInput("--shape gives made-up inputs their shape, --input real ones: give one of them")
     if files:
-        result = run_files(artifact, files, runtime, device, threads)
+        result = run_files(artifact, files, runtime, device, threads, unproven)
     elif shapes or without_inputs(artifact):
         result = run_seeded(artifact, runtime, device, threads, shapes)
     else:

@@ -12,6 +12,7 @@ import numpy as np
 from edgedl.artifact import Artifact, golden_path
 from edgedl.errors import InvalidInput
 from edgedl.measure.plan import Subject
+from edgedl.proven_lengths import length_check
 from edgedl.reference import TaskReference
 from edgedl.runtime import accept
 from edgedl.seeded_inputs import inputs_of
@@ -43,7 +44,7 @@ class InputChoice:
 
     subjects: all that are measured; what one of them has serves the others of the same input names and layout.
     batch: length of the dynamic axis that comes first (None: 1, or what the model fixes). given: texts of `--input`.
-    shapes: texts of `--shape`.
+    shapes: texts of `--shape`. unproven: take lengths that an artifact is not proven at.
     asked: whether a batch or an input was.
     InvalidInput where the model fixes another batch, or leaves an axis open for which nothing is known.
     """
@@ -54,17 +55,25 @@ class InputChoice:
         batch: int | None = None,
         given: tuple[str, ...] = (),
         shapes: tuple[str, ...] = (),
+        unproven: bool = False,
     ) -> None:
         if batch is not None and batch < 1:
             raise InvalidInput(f"batch={batch}: expected 1 or more")
         self.asked = batch is not None or bool(given) or bool(shapes)
-        self._shapes = shapes
+        self._shapes, self._unproven = shapes, unproven
         self._tried: dict[tuple[TensorSpec, ...], Inputs] = {}
         self._subjects, self._batch = subjects, batch
         self._given = {option.spec.name: option for option in map(parse_input, given)}
         self._real = functools.cache(_real)
 
     def __call__(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Inputs:
+        inputs = self._choose(subject, specs)
+        manifest = subject.source.manifest if isinstance(subject.source, Artifact) else None
+        if not self._unproven and (check := length_check(manifest)):
+            check(inputs.feeds)
+        return inputs
+
+    def _choose(self, subject: Subject, specs: tuple[TensorSpec, ...]) -> Inputs:
         specs = distinct_axes(specs)
         _check_batch(specs, self._batch)
         if self._shapes and isinstance(subject.source, Artifact):

@@ -48,7 +48,7 @@ def test_a_field_of_another_type_is_refused_or_read(place: Place, value: Any) ->
 @pytest.mark.parametrize("key", sorted(CORE))
 def test_a_missing_field_is_refused_unless_it_has_a_default(key: str) -> None:
     data = {name: value for name, value in json.loads(MANIFEST.to_json()).items() if name != key}
-    if key in ("opset", "states", "group"):
+    if key in ("opset", "states", "group", "proven"):
         assert not getattr(Manifest.from_json(json.dumps(data), "m"), key)
     else:
         with pytest.raises(InvalidArtifact):
