@@ -143,7 +143,7 @@ class Job:
     def write(self, options: QuantizationOptions, path: Path) -> Written:
         """The file alone, not proven; Unsupported where options or scheme cannot be carried out."""
         if AUTO not in options.narrow:
-            regions = _write(self.exporter, self.source, self.scheme, self.runs, path, options)
+            regions = _write(self.exporter, self.source, self.scheme, self.runs or self._seen(), path, options)
             return Written(options, regions)
         named = tuple(name for name in options.narrow if name != AUTO)
         self.write(replace(options, narrow=named), path)
@@ -179,6 +179,14 @@ class Job:
     def _remedy(self, remedy: Remedy, options: QuantizationOptions, failed: Path) -> str:
         """Layers in float with which it passes, else a scheme that loses less."""
         return remedy(self, options, failed) or for_inexact(self.exporter, self._files, self.scheme)
+
+    def _seen(self) -> Calibration | None:
+        """The runs of the proof, for a scheme whose ranges are taken at run time: they show magnitudes."""
+        if self.scheme.activations != "int8":
+            return None
+        batches, adapter = self.reference.batches, self.reference.adapter
+        specs = self.exporter.describe(self.source.path).inputs
+        return sources.prepared(lambda: map(adapter.first_run, batches), specs, sources.SAMPLES)
 
     @property
     def _files(self) -> list[Path]:

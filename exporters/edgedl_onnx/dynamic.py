@@ -12,23 +12,31 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgedl.balance import rounded
-from edgedl.exporter import Calibration, QuantizationOptions
+from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
 from edgedl.verify.parity import relative_rms
-from edgedl_onnx import gru
+from edgedl_onnx import gru, lossy
 from edgedl_onnx.graph import read, to_array, weights
 from edgedl_onnx.layers import layer_name, layer_nodes, nodes_called
 from edgedl_onnx.prepare import prepared, quiet
 
+_PRODUCTS = ("MatMul", "Gemm")
 _EVEN = 0.015
 """Rounding error, relative to the RMS of the weights, up to which the weights of an LSTM have one scale for each direction: a scale for
 each channel is applied in every step, and costs 15 % of a BiLSTM's speed."""
 
 
-def quantize(source: Path, _: Calibration | None, path: Path, options: QuantizationOptions) -> None:
-    """Integer MatMul, Gemm, LSTM and large GRU with ranges taken at run time; convolutions stay in float, where they are faster."""
+def quantize(
+    source: Path, calibration: Calibration | None, path: Path, options: QuantizationOptions
+) -> tuple[FloatRegion, ...]:
+    """Integer MatMul, Gemm, LSTM and large GRU with ranges taken at run time; convolutions stay in float, where they are faster.
+
+    calibration: where there is any, products of a join that one scale would lose a part of stay in float; they are returned.
+    """
     with quiet(), tempfile.TemporaryDirectory() as folder:
         ready = prepared(source, Path(folder))
-        kept = nodes_called(read(ready), options.keep_float)
+        model = read(ready)
+        regions = lossy.float_regions(model, _PRODUCTS, calibration, 255, rounds_all=False) if calibration else ()
+        kept = [*nodes_called(model, options.keep_float), *lossy.kept_nodes(model, regions)]
         even = [name for name in _even(read(ready)) if name not in kept]
         if even and options.per_channel:
             _quantize(ready, ready.with_name("even.onnx"), kept, False, nodes_to_quantize=even)
@@ -38,6 +46,7 @@ def quantize(source: Path, _: Calibration | None, path: Path, options: Quantizat
     for node in [node for node in layer_nodes(model) if layer_name(node) in options.narrow]:
         _narrow(model, node)
     onnx.save(model, str(path))
+    return regions
 
 
 def _quantize(source: Path, path: Path, kept: list[str], per_channel: bool, **more: Any) -> None:

@@ -10,7 +10,7 @@ import onnx
 from edgedl.exporter import Calibration, FloatRegion
 from edgedl.formats import rounding_loss
 from edgedl.formats.rounding_loss import BATCHES, Operator, spreads, watched
-from edgedl_onnx.layers import layer_name, layer_nodes
+from edgedl_onnx.layers import layer_name, layer_nodes, nodes_called
 from edgedl_onnx.observe import Observer
 
 _JOINS = ("Concat", "Where", "ScatterND", "ScatterElements")
@@ -30,6 +30,12 @@ def float_regions(
         return ()
     seen = spreads(Observer(model, names).values(lambda: islice(calibration(), BATCHES)))
     return tuple(rounding_loss.float_regions(operators, seen, levels))
+
+
+def kept_nodes(model: onnx.ModelProto, regions: tuple[FloatRegion, ...]) -> list[str]:
+    """The names of the nodes in the regions, which call layers by their own names."""
+    found = tuple(rounding_loss.names(regions))
+    return list(dict.fromkeys((*found, *nodes_called(model, found))))
 
 
 def _operators(model: onnx.ModelProto, quantized: Collection[str], rounds_all: bool) -> Iterator[Operator]:

@@ -19,12 +19,12 @@ from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverrides
 
 from edgedl.calibrators import ranges
 from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
-from edgedl.formats.rounding_loss import names
 from edgedl_onnx import bias, lossy
 from edgedl_onnx.equalize import equalize
 from edgedl_onnx.graph import read
 from edgedl_onnx.layers import island, layer_name
 from edgedl_onnx.linear import linears
+from edgedl_onnx.lossy import kept_nodes
 from edgedl_onnx.observe import Observer, required
 from edgedl_onnx.prepare import prepared, quiet
 from edgedl_onnx.smooth import smooth
@@ -74,7 +74,8 @@ def _quantize(
         }
         tool = QDQQuantizer(
             model, options.per_channel, False, QuantType.QInt8, activations, _tensors_data(found), [],
-            [*island(model, options.keep_float), *_attention(model, options), *names(regions)], operators, extra,
+            [*island(model, options.keep_float), *_attention(model, options), *kept_nodes(model, regions)],
+            operators, extra,
         )  # fmt: skip
         tool.quantize_model()
         tool.model.topological_sort()

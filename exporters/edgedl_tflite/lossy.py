@@ -25,9 +25,15 @@ _STEPS = {"LOGISTIC": 1 / 256, "SOFTMAX": 1 / 256, "TANH": 1 / 128}
 """operator -> the one int8 step that its kernel knows"""
 
 
-def float_regions(model: Any, feeds: list[dict[str, Array]], levels: int, rounds_all: bool) -> tuple[FloatRegion, ...]:
-    """For a float ModelT. levels: integer steps of a range. rounds_all: results of all operators, not of layers alone."""
-    operators = list(_operators(model, levels, rounds_all))
+RESULTS, LAYERS, INPUTS = "results", "layers", "inputs"
+"""What a scheme rounds: the results of all operators, those of layers, or the inputs of layers alone."""
+
+
+def float_regions(
+    model: Any, feeds: list[dict[str, Array]], levels: int, rounded: str = RESULTS
+) -> tuple[FloatRegion, ...]:
+    """For a float ModelT. levels: integer steps of a range. rounded: RESULTS, LAYERS or INPUTS."""
+    operators = list(_operators(model, levels, rounded))
     names = watched(operators)
     if not names:
         return ()
@@ -35,7 +41,7 @@ def float_regions(model: Any, feeds: list[dict[str, Array]], levels: int, rounds
     return tuple(rounding_loss.float_regions(operators, seen, levels))
 
 
-def _operators(model: Any, levels: int, rounds_all: bool) -> Iterator[Operator]:
+def _operators(model: Any, levels: int, rounded: str) -> Iterator[Operator]:
     graph = model.subgraphs[0]
     for operator in graph.operators or []:
         kind = flatbuffer.operator_name(model, operator)
@@ -44,7 +50,9 @@ def _operators(model: Any, levels: int, rounds_all: bool) -> Iterator[Operator]:
         names = tuple(flatbuffer.text(tensor.name) for tensor in outputs)
         computed = (tensor for tensor in inputs if flatbuffer.constant(model, tensor) is None)
         is_layer = kind in QUANTIZABLE
-        rounds = (rounds_all or is_layer) and all(t.type == schema.TensorType.FLOAT32 for t in outputs)
+        rounds = (rounded == RESULTS or (is_layer and rounded == LAYERS)) and all(
+            t.type == schema.TensorType.FLOAT32 for t in outputs
+        )
         yield Operator(
             ";".join(names), tuple(flatbuffer.text(tensor.name) for tensor in computed), names,
             is_layer, kind in _JOINS, kind in _MOVES, rounds, _STEPS.get(kind) if levels == 255 else None,

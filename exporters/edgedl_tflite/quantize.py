@@ -22,7 +22,7 @@ from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import operators
 from edgedl_tflite.equalize import equalize
 from edgedl_tflite.layers import layers
-from edgedl_tflite.lossy import float_regions
+from edgedl_tflite.lossy import INPUTS, LAYERS, RESULTS, float_regions
 from edgedl_tflite.quiet import quiet
 from edgedl_tflite.recipes import RECIPES, layers_alone, recipe_of
 from edgedl_tflite.reconnect import reconnect
@@ -68,14 +68,23 @@ def _quantized(
     """The quantized ModelT of a model with one signature, and what stays in float in it."""
     _flatten_biases(original)
     if not scheme.needs_calibration:
-        return _carried_out(name, original, scheme, recipe_of(scheme.name, options, original), None), ()
+        regions = _joined_inputs(original, scheme, calibration)
+        recipe = recipe_of(scheme.name, options, original, rounding_loss.names(regions))
+        return _carried_out(name, original, scheme, recipe, None), regions
     feeds = feeds_of(original, scheme.name, calibration)
     _transform(original, options, feeds)
     levels = 65535 if scheme.activations == "int16" else 255
-    regions = float_regions(original, feeds, levels, rounds_all=not layers_alone(scheme.name, original))
+    regions = float_regions(original, feeds, levels, LAYERS if layers_alone(scheme.name, original) else RESULTS)
     recipe = recipe_of(scheme.name, options, original, rounding_loss.names(regions))
     found = ranges(name, original, recipe, feeds, options.calibrator)
     return _carried_out(name, original, scheme, recipe, found), regions
+
+
+def _joined_inputs(original: Any, scheme: Scheme, calibration: Calibration | None) -> tuple[FloatRegion, ...]:
+    """The layers that read a join of which one scale, taken at run time, would lose a part."""
+    if calibration is None or scheme.activations != "int8":
+        return ()
+    return float_regions(original, feeds_of(original, scheme.name, calibration), 255, INPUTS)
 
 
 def _carried_out(name: str, original: Any, scheme: Scheme, recipe: RecipeManager, ranges: dict[str, Any] | None) -> Any:

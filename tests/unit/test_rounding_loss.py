@@ -129,3 +129,31 @@ def test_boxes_and_scores_of_one_output_both_survive(tmp_path: Path, format: str
     assert "integer step" in region["reason"]
     described = edgedl.registry.exporter(format).describe(artifact.path)
     assert described.bytes_by_dtype["int8"] > 200  # all three convolutions
+
+
+class Joined(nn.Module):
+    """A product that reads a join of unlike parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large, self.small, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(16, 4)
+        with torch.no_grad():
+            self.large.weight *= 1000
+            self.head.weight[:, :8] /= 1000
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(torch.cat([self.large(x), self.small(x)], 1))
+        return y
+
+
+def test_a_scale_taken_at_run_time_loses_parts_too(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+    torch.manual_seed(0)
+    module = Joined().eval()
+    task = Task("joined", lambda: module, lambda: {"x": rows}, calibration=lambda: [{"x": rows}])
+    (whole,) = edgedl.export(task, ("onnx",), tmp_path)
+    artifact = edgedl.quantize(whole, "w8a8-dynamic", task=task)
+    assert artifact.manifest
+    assert artifact.manifest.evidence["parity"][0]["relative_rms"] < 0.02
+    (region,) = artifact.manifest.provenance["in_float"]
+    assert len(region["operators"]) == 2
