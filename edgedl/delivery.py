@@ -31,6 +31,7 @@ from edgedl.verify import Evidence, prove
 from edgedl.verify.cases import cases
 from edgedl.verify.culprit import find_culprit
 from edgedl.verify.parity import compare
+from edgedl.verify.slices import Joined
 from edgedl.worth import Worth
 
 _VERSIONS = (
@@ -57,6 +58,7 @@ class Reference:
     batches: task inputs, `kind` says what they are. axes: the dynamic ones to be proven.
     adapter: how task inputs become runs of the artifact. program: what is exported, where there is such a thing.
     scored: whose score is not to be lost, where that is another model than `predict`.
+    joined: which element of an output is of which of the parts that were concatenated.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Reference:
     adapter: Adapter = field(default_factory=Direct)
     program: Program | None = None
     scored: Predict | None = None
+    joined: Callable[[Feeds], Mapping[str, Joined]] = lambda feeds: {}
 
 
 Judge = Callable[[Artifact], Worth]
@@ -118,7 +121,9 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
         raise GateFailed(f"{staged.name} is dead on arrival: {failure}; kept as {staged.name}.failed") from failure
     manifest_path(staged).write_text(manifest.to_json())
     if not evidence.passed:
-        culprit, advice = _culprit(staged, claim, next(iter(inputs.values()))), _advice(staged, claim)
+        wrong = evidence.failures[1:] or not evidence.constant
+        culprit = _culprit(staged, claim, next(iter(inputs.values()))) if wrong else ""
+        advice = _advice(staged, claim) if wrong else ""
         _set_aside(staged, target)
         raise GateFailed(
             f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{advice}"
@@ -158,6 +163,7 @@ def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs
     return prove(
         adapter.through(session), reference.predict, inputs, scheme.tolerance, reference.evaluate,
         scored=reference.scored, reference_name=reference.name, engine=session.engine, inputs=reference.kind, drift=adapter.drift,
+        joined=reference.joined,
     )  # fmt: skip
 
 

@@ -26,7 +26,8 @@ from edgedl.schemes import SCHEMES, Scheme
 from edgedl.spec import plain
 from edgedl.streaming import step_program
 from edgedl.task import Predict, Task
-from edgedl.verify.cases import real_inputs
+from edgedl.verify.cases import enough, real_inputs
+from edgedl.verify.joins import joined_parts
 
 Subject = str | TaskReference | Task
 """What is exported: a task, or words that lead to one."""
@@ -45,6 +46,7 @@ def export(
     streaming: bool = False,
     force: bool = False,
     max_drop: float | None = None,
+    allow_constant: bool = False,
     said: Said = lambda step: None,
 ) -> list[Artifact]:
     """Write `out/NAME.onnx`, `out/NAME.tflite`..., each proven against eager torch, and return them in the order of `to`.
@@ -53,7 +55,8 @@ def export(
 
     channels_last: inputs of rank 4 become NHWC. streaming: one step of a recurrent network, `NAME.step.onnx`.
     force: write over what is there. max_drop: the largest loss of the task's
-    score that passes, in its own unit (default: the scheme's). said: told of each step before it begins.
+    score that passes, in its own unit (default: the scheme's). allow_constant: an original whose outputs do not depend on its
+    inputs passes. said: told of each step before it begins.
     Raises Unsupported for what a format cannot carry, OutputExists, and GateFailed for what could not be proven.
     """
     exporters = [registry.exporter(name) for name in dict.fromkeys(to)]
@@ -65,14 +68,21 @@ def export(
         refuse_existing(*targets)
     if resolved.decoding:
         _refuse_for_groups(channels_last, streaming)
-        return _export_groups(resolved, provenance, dict(zip(targets, exporters, strict=True)), max_drop, said)
+        return _export_groups(
+            resolved,
+            provenance,
+            dict(zip(targets, exporters, strict=True)),
+            within(SCHEMES["fp32"], max_drop, allow_constant),
+            said,
+        )
     reference = torch_reference(resolved, channels_last, streaming)
+    scheme = within(SCHEMES["fp32"], max_drop, allow_constant)
     assert reference.program
     provenance = {**provenance, "channels_last": channels_last, "streaming": streaming}
     artifacts = []
     for exporter, target in zip(exporters, targets, strict=True):
         said(f"export {target.name}")
-        claim = Claim(name, exporter, with_max_drop(SCHEMES["fp32"], max_drop), reference, provenance)
+        claim = Claim(name, exporter, scheme, reference, provenance)
         artifacts.append(_export_one(reference.program, target, claim))
     return artifacts
 
@@ -91,11 +101,10 @@ def _refuse_for_groups(channels_last: bool, streaming: bool) -> None:
 
 
 def _export_groups(
-    task: Task, provenance: dict[str, Any], targets: dict[Path, Exporter], max_drop: float | None, said: Said
+    task: Task, provenance: dict[str, Any], targets: dict[Path, Exporter], scheme: Scheme, said: Said
 ) -> list[Artifact]:
     """A group for each target; the parts are of one module."""
     parts = Parts.of(task)
-    scheme = with_max_drop(SCHEMES["fp32"], max_drop)
     claims = {
         t: Claim(task.name, exporter, scheme, loop_reference(parts), provenance) for t, exporter in targets.items()
     }
@@ -105,7 +114,8 @@ def _export_groups(
         reference = torch_reference(part)
         assert reference.program
         target = folder / f"{name}{claim.exporter.suffix}"
-        of_this = Claim(name, claim.exporter, SCHEMES["fp32"], reference, of_part(provenance, name))
+        alone = replace(scheme, tolerance=replace(scheme.tolerance, max_drop=SCHEMES["fp32"].tolerance.max_drop))
+        of_this = Claim(name, claim.exporter, alone, reference, of_part(provenance, name))
         return _export_one(reference.program, target, of_this)
 
     return [deliver_group(target, parts, claim, partial(make, claim)) for target, claim in claims.items()]
@@ -117,8 +127,10 @@ def _export_one(program: Program, target: Path, claim: Claim) -> Artifact:
         return deliver(folder / target.name, target.parent, claim)
 
 
-def with_max_drop(scheme: Scheme, max_drop: float | None) -> Scheme:
-    return scheme if max_drop is None else replace(scheme, tolerance=replace(scheme.tolerance, max_drop=max_drop))
+def within(scheme: Scheme, max_drop: float | None, allow_constant: bool = False) -> Scheme:
+    """The scheme under the limits that the user gives; None: its own."""
+    drop = scheme.tolerance.max_drop if max_drop is None else max_drop
+    return replace(scheme, tolerance=replace(scheme.tolerance, max_drop=drop, constant=allow_constant))
 
 
 def resolve(task: Subject) -> tuple[Task, dict[str, Any]]:
@@ -150,11 +162,12 @@ def left_by(path: Path, reference: TaskReference) -> Artifact | None:
 def torch_reference(task: Task, channels_last: bool = False, streaming: bool = False) -> Reference:
     """The task in eager torch on the CPU, as the original that artifacts are held against."""
     whole = program_of(task, task.model(), channels_last)
-    batches, kind = real_inputs(task, whole.input_specs())
+    batches, kind = enough(*real_inputs(task, whole.input_specs()), eager(whole))
     step = step_program(whole) if streaming else None
     return Reference(
         f"torch {torch.__version__}", eager(whole), plain(task.example_inputs()), batches, kind,
         step.axes() if step else whole.dynamic_axes, task.evaluate, step or Direct(whole), step.program if step else whole,
+        joined=joined_parts(whole),
     )  # fmt: skip
 
 

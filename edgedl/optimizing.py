@@ -137,6 +137,7 @@ def _make_format(run: _Run, format: str) -> None:
             channels_last=recipe.channels_last,
             force=True,
             max_drop=recipe.max_drop,
+            allow_constant=recipe.allow_constant,
         )[0]
 
     source = run.make(f"{stem}{suffix}", exported)
@@ -150,7 +151,7 @@ def _quantized(run: _Run, source: Artifact, scheme: str) -> Artifact:
     recipe = run.recipe
     return quantize(
         source, scheme, task=run.reference, calibration=recipe.calibration, samples=recipe.samples,
-        max_drop=recipe.max_drop, allow_slower=recipe.allow_slower, force=True,
+        max_drop=recipe.max_drop, allow_constant=recipe.allow_constant, allow_slower=recipe.allow_slower, force=True,
     )  # fmt: skip
 
 

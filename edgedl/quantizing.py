@@ -26,7 +26,7 @@ from edgedl.exporter import (
     FloatRegion,
     QuantizationOptions,
 )
-from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, with_max_drop
+from edgedl.exporting import Subject, export, group_suffix, left_by, resolve, torch_reference, within
 from edgedl.files import is_full, output_folder, refuse_existing, sha256, staging
 from edgedl.group import SUFFIX
 from edgedl.grouping import deliver_group, loop_reference
@@ -58,6 +58,7 @@ def quantize(
     allow_slower: bool = False,
     force: bool = False,
     max_drop: float | None = None,
+    allow_constant: bool = False,
     options: QuantizationOptions = DEFAULT_OPTIONS,
     speed_check: bool = True,
     target: str = "local",
@@ -72,10 +73,11 @@ def quantize(
     is slower on the target than the float artifact, even with its slow operators in float, or not smaller (see edgedl.worth);
     with allow_slower it is told alone. False measures nothing and claims nothing.
     shapes: of made-up inputs for a file without a task, as `x=1x3x64x64`; without one, lengths that the file takes are tried.
+    allow_constant: an original whose outputs do not depend on its inputs passes.
     Raises Unsupported for a scheme that is a bad choice, InvalidInput without calibration data, and GateFailed.
     """
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
-    wanted, path = target_of(source, scheme, out, max_drop)
+    wanted, path = target_of(source, scheme, out, max_drop, allow_constant)
     output_folder(path.parent)
     if not force:
         refuse_existing(path)
@@ -112,9 +114,11 @@ def refuse_unsuitable(source: Artifact, scheme: Scheme) -> None:
             raise Unsupported(f"{where}{reason}{instead_of(exporter, files, scheme)} (or add --allow-slower)")
 
 
-def target_of(source: Artifact, scheme: str, out: str | Path | None, max_drop: float | None) -> tuple[Scheme, Path]:
+def target_of(
+    source: Artifact, scheme: str, out: str | Path | None, max_drop: float | None, allow_constant: bool = False
+) -> tuple[Scheme, Path]:
     """The scheme under the budget, and the path of the result; UnknownName or InvalidInput where the source cannot have it."""
-    wanted, suffix = with_max_drop(_scheme(source, scheme), max_drop), registry.exporter(source.format).suffix
+    wanted, suffix = within(_scheme(source, scheme), max_drop, allow_constant), registry.exporter(source.format).suffix
     folder = Path(out) if out is not None else source.path.parent
     return wanted, folder / f"{_stem(source)}.{scheme}{suffix}{SUFFIX if source.group else ''}"
 
@@ -255,7 +259,7 @@ def _quantize_group(
     def make(name: str, part: Task, folder: Path) -> Artifact:
         try:
             member, siblings = members[name], tuple(m.path for m in members.values() if m is not members[name])
-            made, place = target_of(member, scheme.name, folder, None)
+            made, place = target_of(member, scheme.name, folder, None, scheme.tolerance.constant)
             return make_file(member, made, place, by_part[name], task=part, siblings=siblings)
         except Unsupported as error:
             raise Unsupported(f"the {name} of {source.path}: {error}") from error
@@ -297,16 +301,24 @@ def export_and_quantize(
     make: `quantize`, or what takes its arguments.
     """
     return [
-        make(_float(task, f, out, force), scheme, out, task=task, force=force, **options) for f in dict.fromkeys(to)
+        make(
+            _float(task, f, out, force, bool(options.get("allow_constant"))),
+            scheme,
+            out,
+            task=task,
+            force=force,
+            **options,
+        )
+        for f in dict.fromkeys(to)
     ]
 
 
-def _float(task: Subject, format: str, out: str | Path, force: bool) -> Artifact:
+def _float(task: Subject, format: str, out: str | Path, force: bool, allow_constant: bool) -> Artifact:
     resolved, _ = resolve(task)
     path = Path(out) / f"{resolved.name}{registry.exporter(format).suffix}{group_suffix(resolved)}"
     reference = TaskReference(task) if isinstance(task, str) else task
     left = left_by(path, reference) if isinstance(reference, TaskReference) else None
-    return left or export(task, [format], out, force=force)[0]
+    return left or export(task, [format], out, force=force, allow_constant=allow_constant)[0]
 
 
 def _scheme(source: Artifact, name: str) -> Scheme:

@@ -17,7 +17,7 @@ from edgedl.schemes import scheme
 class Recipe:
     """task, weights, inputs, dynamic: the TaskReference. formats, schemes: what is made, fp32 always.
 
-    max_drop: the score that may be lost, in its own unit; None is each scheme's own. threads: of the engines.
+    max_drop: the score that may be lost, in its own unit; None is each scheme's own. allow_constant: see edgedl.export. threads: of the engines.
     runs, seconds, rounds: how long is measured; see edgedl.measure.Plan. allow_slower: take files that are slower than float, or
     not smaller.
     """
@@ -32,6 +32,7 @@ class Recipe:
     calibration: str | None = None
     samples: int = 256
     max_drop: float | None = None
+    allow_constant: bool = False
     seed: int = 0
     threads: int = 1
     runs: int = 200

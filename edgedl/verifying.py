@@ -10,7 +10,7 @@ from edgedl import registry
 from edgedl.artifact import Artifact
 from edgedl.delivery import cases_of, prove_session
 from edgedl.errors import GateFailed, InvalidInput
-from edgedl.exporting import Subject, torch_reference, with_max_drop
+from edgedl.exporting import Subject, torch_reference, within
 from edgedl.files import sha256
 from edgedl.grouping import loop_reference, of_member, prove_loop
 from edgedl.parts import Parts
@@ -29,17 +29,21 @@ def verify(
     max_drop: float | None = None,
     target: str = "local",
     shapes: Sequence[str] = (),
+    *,
+    allow_constant: bool = False,
 ) -> Evidence:
     """Hold the artifact against its task in eager torch; GateFailed with the first diverging tensor if it does not agree.
 
     task: the original, where the manifest does not lead to it. InvalidInput where neither does. target: where the artifact
     runs; the original runs here. A file that was quantized without a task is held against the float file that it was made
-    from; shapes: of the inputs there, as `x=1x3x64x64`.
+    from; shapes: of the inputs there, as `x=1x3x64x64`. allow_constant: an original whose outputs do not depend on its inputs
+    passes.
     """
     source = Artifact.open(artifact)
+    scheme = within(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop, allow_constant)
     original = original_of(source, task)
     if original is None:
-        return _verify_against_parent(source, runtime, target, max_drop, shapes)
+        return _verify_against_parent(source, runtime, target, scheme, shapes)
     if shapes:
         raise InvalidInput(
             f"--shape is for a file without a task: {source.path} is proven at the lengths of {original.name}"
@@ -49,7 +53,6 @@ def verify(
             f"{source.path} was fine-tuned (--qat), and the model that it agrees with was not kept: "
             f"edgedl run {source.path} holds it against its golden outputs"
         )
-    scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
     if source.group:
         return _verify_group(source, Parts.of(original), runtime, target, scheme)
     reference = torch_reference(original, **made_how(source))
@@ -67,12 +70,11 @@ def verify(
 
 
 def _verify_against_parent(
-    source: Artifact, runtime: str, target: str, max_drop: float | None, shapes: Sequence[str]
+    source: Artifact, runtime: str, target: str, scheme: Scheme, shapes: Sequence[str]
 ) -> Evidence:
     """Hold a file that was quantized without a task against the float file that it was made from."""
     parent = _parent_of(source)
     told = source.manifest.provenance if source.manifest else {}
-    scheme = with_max_drop(SCHEMES[source.manifest.scheme if source.manifest else "fp32"], max_drop)
     chosen = shapes or told.get("shapes", ())
     with (
         artifact_reference(parent, None, ranges_of(parent), chosen) as (reference, _),
@@ -100,7 +102,7 @@ def _parent_of(source: Artifact) -> Artifact:
 def _verify_group(source: Artifact, parts: Parts, runtime: str, target: str, scheme: Scheme) -> Evidence:
     """Every member, then the whole loop."""
     members = {
-        name: verify(member.path, parts.as_task(name), runtime, None, target)
+        name: verify(member.path, parts.as_task(name), runtime, None, target, allow_constant=scheme.tolerance.constant)
         for name, member in source.members().items()
     }
     parity = tuple(of_member(name, case) for name, evidence in members.items() for case in evidence.parity)

@@ -17,6 +17,7 @@ from edgedl.reference import TaskReference
 @click.option("--channels-last", is_flag=True, help="Inputs of rank 4 are NHWC in the file.")
 @click.option("--streaming", is_flag=True, help="One step of a recurrent network, its states as inputs and outputs.")
 @options.max_drop
+@options.allow_constant
 @options.force
 @options.as_json
 def command(task: TaskReference, formats: tuple[str, ...], as_json: bool, **given: Any) -> None:
@@ -41,3 +42,5 @@ def command(task: TaskReference, formats: tuple[str, ...], as_json: bool, **give
         return
     for artifact in artifacts:
         click.echo(output.proven_line(artifact))
+        for sentence in output.notes(artifact):
+            click.echo(f"  {sentence}")

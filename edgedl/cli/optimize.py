@@ -23,6 +23,7 @@ from edgedl.cli import options, output
 @click.option("--calibration", metavar="SRC", help="Inputs for the ranges: .npz, .npy, a folder of them, or a task.")
 @click.option("--channels-last", is_flag=True, help="Inputs of rank 4 are NHWC in the files.")
 @options.max_drop
+@options.allow_constant
 @click.option("--seed", type=int, help="Of training and of the order of measurement.  [default: 0]")
 @click.option("--threads", type=int, help="Threads of the engines.  [default: 1]")
 @click.option("--seconds", type=float, help="Measuring time of each artifact.  [default: 2]")

@@ -57,6 +57,10 @@ max_drop = click.option(
     help="Largest loss of the task's score that passes, as 0.5% or 0.005.  [default: the scheme's]",
 )  # fmt: skip
 
+allow_constant = click.option(
+    "--allow-constant", is_flag=True, help="Take a model whose outputs do not depend on its inputs."
+)
+
 
 def footprint(function: Function) -> Function:
     """--watts --grid --battery --duty, given to the function as texts and a number in its options."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -45,12 +45,23 @@ def artifact_json(artifact: Artifact) -> dict[str, Any]:
     return {"path": str(artifact.path), "manifest": asdict(artifact.manifest) if artifact.manifest else None}
 
 
+def error_told(evidence: Mapping[str, Any]) -> str:
+    """`relative RMS error 0.01, 0.02 of what varies`: the worst of all outputs."""
+    worst = max((case["relative_rms"] for case in evidence["parity"]), default=0.0)
+    varying = [part["variation"] for part in evidence.get("parts", ()) if part["variation"] is not None]
+    return f"relative RMS error {worst:.2g}" + (f" ({max(varying):.2g} of what varies)" if varying else "")
+
+
+def notes(artifact: Artifact) -> list[str]:
+    """What the proof of an artifact says little about."""
+    return list(artifact.manifest.evidence.get("notes", ())) if artifact.manifest else []
+
+
 def proven_line(artifact: Artifact) -> str:
     """One line about a proven artifact: its size, its error and its score."""
     assert artifact.manifest
     evidence = artifact.manifest.evidence
-    worst = max((p["relative_rms"] for p in evidence["parity"]), default=0.0)
-    line = f"{artifact.path}  {size(artifact.manifest.size)}  proven: relative RMS error {worst:.2g} on {evidence['inputs']} inputs"
+    line = f"{artifact.path}  {size(artifact.manifest.size)}  proven: {error_told(evidence)} on {evidence['inputs']} inputs"
     if match := evidence.get("match"):
         line += f", {match['equal']:.1%} of {match['sequences']} sequences the same"
     if score := evidence["score"]:

@@ -45,6 +45,7 @@ _SCHEMES = "\n".join(f"  {s.name:13} {s.suits}" for s in SCHEMES.values() if s.n
 @click.option("--qat", is_flag=True, help="Fine-tune the task with the rounding of int8, through its own fit.")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of --qat.")
 @options.max_drop
+@options.allow_constant
 @options.force
 @options.as_json
 def command(
@@ -81,7 +82,8 @@ def command(
         click.echo(sentence)
     for artifact in artifacts:
         click.echo(output.proven_line(artifact))
-        for line in (*output.in_float(artifact), *_kept(artifact), *_saturating(artifact)):
+        told = (f"  {note}" for note in output.notes(artifact))
+        for line in (*told, *output.in_float(artifact), *_kept(artifact), *_saturating(artifact)):
             click.echo(line)
 
 
@@ -151,7 +153,7 @@ def _saturating(artifact: Artifact) -> Iterator[str]:
 
 def _trained(
     task: TaskReference, formats: tuple[str, ...], out: str, seed: int, *, scheme: str, max_drop: float | None, force: bool,
-    options: QuantizationOptions, calibration: str | None, allow_slower: bool, speed_check: bool, target: str, **_: Any,
+    allow_constant: bool, options: QuantizationOptions, calibration: str | None, allow_slower: bool, speed_check: bool, target: str, **_: Any,
 ) -> list[Artifact]:  # fmt: skip
     if is_model(Path(task.text)):
         raise InvalidInput(f"--qat trains, and {task.text} cannot be trained: give the task that it was exported from")
@@ -163,5 +165,5 @@ def _trained(
     with output.progress_bar("fine-tune for int8") as progress:
         return quantize_aware(
             task, scheme, formats, out, seed=seed, force=force, max_drop=max_drop, speed_check=speed_check,
-            allow_slower=allow_slower, target=target, progress=progress,
+            allow_slower=allow_slower, allow_constant=allow_constant, target=target, progress=progress,
         )  # fmt: skip

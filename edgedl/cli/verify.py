@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 @click.option("--runtime", default="auto", show_default=True, help="ort, litert or auto.")
 @options.target
 @options.max_drop
+@options.allow_constant
 @options.as_json
 def command(
     artifact: str, task: str | None, weights: str | None, ignore_extra: bool, inputs: tuple[str, ...],
     dynamic: tuple[str, ...], shapes: tuple[str, ...],
-    runtime: str, target: str, max_drop: float | None, as_json: bool,
+    runtime: str, target: str, max_drop: float | None, allow_constant: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold a model file against the original again: shapes, dtypes, errors, score. Exit code 1 if it does not agree.
 
@@ -43,21 +44,24 @@ def command(
 
     reference = TaskReference(task, weights, inputs, dynamic, shapes, ignore_extra) if task else None
     with output.working():
-        evidence = verify(artifact, reference, runtime, max_drop, target, () if task else shapes)
+        evidence = verify(
+            artifact, reference, runtime, max_drop, target, () if task else shapes, allow_constant=allow_constant
+        )
         host = None if target == "local" else _held(artifact, runtime, target)
     if as_json:
         output.print_json({**evidence.to_dict(), **({"host": asdict(host)} if host else {})})
         return
-    worst = max((p.relative_rms for p in evidence.parity), default=0.0)
     same = f", {evidence.match.equal:.1%} of {evidence.match.sequences} sequences the same" if evidence.match else ""
     score = (
         f", {evidence.score.name} {evidence.score.value:.4g} (drop {evidence.score.drop:.2g})" if evidence.score else ""
     )
     where = "" if target == "local" else f" on {target}"
     click.echo(
-        f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: relative RMS error {worst:.2g} "
+        f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: {output.error_told(evidence.to_dict())} "
         f"on {evidence.inputs} inputs{same}{score}"
     )
+    for sentence in evidence.notes:
+        click.echo(f"  {sentence}")
     if host:
         from edgedl.report.figures import parity_told
 

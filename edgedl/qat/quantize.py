@@ -12,7 +12,7 @@ from edgedl import quantizing, registry
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
 from edgedl.errors import UnknownName, Unsupported
-from edgedl.exporting import Subject, eager, export, resolve, torch_reference, with_max_drop
+from edgedl.exporting import Subject, eager, export, resolve, torch_reference, within
 from edgedl.files import make_folder, refuse_existing, staging
 from edgedl.schemes import SCHEMES
 from edgedl.silence import silent
@@ -28,6 +28,7 @@ def quantize_aware(
     seed: int = 0,
     force: bool = False,
     max_drop: float | None = None,
+    allow_constant: bool = False,
     speed_check: bool = True,
     allow_slower: bool = False,
     target: str = "local",
@@ -36,7 +37,7 @@ def quantize_aware(
     """Fine-tune the task once, write `out/NAME.w8a8.onnx` (or .tflite) for each format, and return them in the order of `to`.
 
     Each is proven to agree with the model that was trained, and to lose no more than `max_drop` of the float original's score.
-    speed_check, allow_slower, target: as of `edgedl.quantize`, against a float file of the task.
+    allow_constant, speed_check, allow_slower, target: as of `edgedl.quantize`, against a float file of the task.
     InvalidInput if the task has no `fit`; Unsupported for another scheme than w8a8, and for what cannot be traced in training.
     """
     if scheme not in SCHEMES:
@@ -60,7 +61,13 @@ def quantize_aware(
             judge = quantizing.speed_judge(parent, target) if speed_check else None
             exporter.export(reference.program, stage / path.name)
             claim = Claim(
-                resolved.name, exporter, with_max_drop(agreed, max_drop), reference, provenance, judge, allow_slower
+                resolved.name,
+                exporter,
+                within(agreed, max_drop, allow_constant),
+                reference,
+                provenance,
+                judge,
+                allow_slower,
             )
             artifacts.append(deliver(stage / path.name, folder, claim))
     return artifacts

@@ -32,7 +32,7 @@ Told = Callable[[str], None]
 def autotune(
     artifact: str | Path | Artifact, scheme: str = "w8a8", out: str | Path | None = None, *, task: Subject | None = None,
     calibration: str | None = None, samples: int = sources.SAMPLES, max_drop: float | None = None, seconds: float = SECONDS,
-    force: bool = False, speed_check: bool = True, allow_slower: bool = False, target: str = "local",
+    force: bool = False, speed_check: bool = True, allow_slower: bool = False, allow_constant: bool = False, target: str = "local",
     options: QuantizationOptions = DEFAULT_OPTIONS, shapes: Sequence[str] = (), told: Told = lambda line: None,
 ) -> Artifact:  # fmt: skip
     """Write what `edgedl.quantize` writes, with the options that a search of `seconds` finds to lose no more than `max_drop`.
@@ -45,7 +45,7 @@ def autotune(
     if not seconds > 0:
         raise InvalidInput(f"--time {seconds:g}: expected a number of seconds above 0")
     source = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
-    wanted, path = target_of(source, scheme, out, max_drop)
+    wanted, path = target_of(source, scheme, out, max_drop, allow_constant)
     if not force:
         refuse_existing(path)
     output_folder(path.parent)

@@ -17,6 +17,8 @@ from edgedl.task import Task
 
 BATCHES = 8
 """Calibration batches that parity is taken on."""
+FEWEST = 4
+"""Rows of inputs from which on they tell what varies."""
 
 
 def real_inputs(task: Task, specs: tuple[TensorSpec, ...]) -> tuple[list[dict[str, Array]], str]:
@@ -26,6 +28,51 @@ def real_inputs(task: Task, specs: tuple[TensorSpec, ...]) -> tuple[list[dict[st
             _check(feeds, specs)
         return batches, "calibration"
     return [plain(task.example_inputs())], "seeded" if task.synthetic else "example"
+
+
+def enough(
+    batches: list[dict[str, Array]], kind: str, takes: Callable[[Feeds], object]
+) -> tuple[list[dict[str, Array]], str]:
+    """The inputs, and seeded ones of their statistics where they are too few to tell what varies with the input.
+
+    takes: runs the original; inputs that it raises at are left out.
+    """
+    rows = sum(max((len(array) for array in feeds.values() if np.ndim(array)), default=1) for feeds in batches)
+    if rows >= FEWEST:
+        return batches, kind
+    new = [feeds for seed in range(FEWEST - rows) if _taken(takes, feeds := _like(batches[0], seed))]
+    return [*batches, *new], kind if kind == "seeded" or not new else f"{kind} and seeded"
+
+
+def _taken(takes: Callable[[Feeds], object], feeds: Feeds) -> bool:
+    try:
+        takes(feeds)
+    except Exception:  # whatever a model raises at inputs that nobody promised
+        return False
+    return True
+
+
+def _like(feeds: Feeds, seed: int) -> dict[str, Array]:
+    """Seeded values of the same range: normal for floats, uniform for integers; flags change their places."""
+    generator = np.random.default_rng(seed)
+    return {name: _values_like(array, generator) for name, array in feeds.items()}
+
+
+def _values_like(array: Array, generator: np.random.Generator) -> Array:
+    if not array.size:
+        return array
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "b":
+        return generator.permutation(array.ravel()).reshape(array.shape)
+    if array.dtype.kind != "f":
+        return (
+            generator.integers(min(1, int(low)), int(high), array.shape, endpoint=True).astype(array.dtype)
+            if high > 0
+            else array
+        )
+    if low == high:
+        return (array + generator.standard_normal(array.shape) * max(1.0, abs(float(low)))).astype(array.dtype)
+    return np.clip(generator.normal(array.mean(), array.std(), array.shape), low, high).astype(array.dtype)
 
 
 def _calibration(source: Callable[[], Iterable[Feeds]]) -> list[dict[str, Array]]:

@@ -11,9 +11,10 @@ import numpy as np
 from edgedl.errors import EdgedlError, InvalidReference
 from edgedl.schemes import Tolerance
 from edgedl.source_lines import described
-from edgedl.spec import Feeds
+from edgedl.spec import Array, Feeds
 from edgedl.task import Predict, Score
 from edgedl.verify.parity import Parity, compare
+from edgedl.verify.slices import HARDLY, Joined, Part, Run, judged
 
 Drift = tuple[tuple[int, float], ...]
 """(step, relative RMS error of that step) along the longest sequence of a step model"""
@@ -46,7 +47,10 @@ class Match:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was proven, on which inputs, against what and how tightly; `failures` is empty where the gate opens."""
+    """What was proven, on which inputs, against what and how tightly; `failures` is empty where the gate opens.
+
+    parts: every output over all cases, each followed by its parts. notes: sentences on what the proof is worth.
+    """
 
     reference: str
     engine: str
@@ -57,10 +61,18 @@ class Evidence:
     failures: tuple[str, ...]
     drift: Drift = ()
     match: Match | None = None
+    parts: tuple[Part, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         return not self.failures
+
+    @property
+    def constant(self) -> bool:
+        """Whether no output of the reference depends on the input."""
+        outputs = [part for part in self.parts if not part.where]
+        return bool(outputs) and all(part.constant for part in outputs)
 
     def to_dict(self) -> dict[str, Any]:
         return {"passed": self.passed, **asdict(self)}
@@ -78,19 +90,68 @@ def prove(
     engine: str,
     inputs: str,
     drift: Callable[[Feeds, Feeds], Drift] = lambda got, want: (),
+    joined: Callable[[Feeds], Mapping[str, Joined]] = lambda feeds: {},
 ) -> Evidence:
     """Run every case and the score through the candidate and the reference, both over task inputs; the last case drifts.
 
-    scored: the model whose score is the yardstick; by default the reference.
+    scored: the model whose score is the yardstick; by default the reference. joined: which element of an output belongs to
+    which of the parts that were concatenated.
     """
     parity: list[Parity] = []
+    runs: dict[str, list[Run]] = {}
     for case, feeds in cases.items():
-        want = reference(feeds)
+        want, labels = reference(feeds), joined(feeds)
         got = candidate(feeds)
         parity += _held(case, got, want, tolerance)
+        for name in want:
+            runs.setdefault(name, []).append(Run(got[name], want[name], labels.get(name), _by_row(feeds, want[name])))
     score = dropped(evaluate, scored or reference, candidate)
-    failures = _failures(tuple(parity), score, tolerance)
-    return Evidence(reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want))
+    parts = tuple(part for name in runs for part in judged(name, runs[name], tolerance))
+    failures = (*_failures(tuple(parity), score, tolerance), *_of_parts(parts), *_constant(parts, tolerance))
+    return Evidence(
+        reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want), None, parts, _notes(parts)
+    )  # fmt: skip
+
+
+def _by_row(feeds: Feeds, output: Array) -> bool:
+    """Whether the first axis of an output holds one item for each row of the inputs."""
+    rows = next((len(array) for array in feeds.values() if np.ndim(array)), None)
+    return bool(output.ndim) and len(output) == rows
+
+
+def _of_parts(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """The worst first."""
+    failed = sorted(
+        (part for part in parts if part.failure), key=lambda part: -max(part.relative_rms, part.variation or 0)
+    )
+    return tuple(f"{part.name}: {part.failure}" for part in failed)
+
+
+def _constant(parts: tuple[Part, ...], tolerance: Tolerance) -> tuple[str, ...]:
+    """One sentence where no output depends on the input: then nothing is proven."""
+    outputs = [part for part in parts if not part.where]
+    if tolerance.constant or not outputs or not all(part.constant for part in outputs):
+        return ()
+    which = (
+        f"output {outputs[0].output!r} of the original does" if len(outputs) == 1 else "the outputs of the original do"
+    )
+    return (
+        f"{which} not depend on the input, so nothing is proven: give trained weights (--weights) or real rows (--calibration), "
+        "or add --allow-constant",
+    )
+
+
+def _notes(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """What varies so little with the input that its proof says little, and what would help."""
+    still = [part.name for part in parts if part.constant]
+    faint = [part for part in parts if not part.constant and part.varies is not None and part.varies < HARDLY]
+    notes = [f"{', '.join(still)}: the same for every input"] if still else []
+    notes += [
+        f"{part.name} hardly varies with the input ({part.varies:.1g} of its magnitude), so this proves little: "
+        "give trained weights (--weights) or real rows (--calibration)"
+        for part in faint[:1]
+    ]
+    return tuple(notes)
 
 
 def dropped(evaluate: Callable[[Predict], Score] | None, reference: Predict, candidate: Predict) -> ScoreDrop | None:

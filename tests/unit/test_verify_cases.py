@@ -10,7 +10,7 @@ import pytest
 from edgedl import Axis, Task
 from edgedl.errors import InvalidReference, InvalidTensor
 from edgedl.spec import Feeds, TensorSpec
-from edgedl.verify.cases import BATCHES, cases, real_inputs
+from edgedl.verify.cases import BATCHES, cases, enough, real_inputs
 
 SPEC = (TensorSpec("x", ("batch", 2), "float32"),)
 
@@ -77,3 +77,25 @@ def test_rows_of_a_state_lie_along_its_second_axis() -> None:
 def test_static_models_get_batches_of_their_size() -> None:
     found = cases([{"x": rows(3)}] * 6, {}, (TensorSpec("x", (1, 2), "float32"),))
     assert [feeds["x"].shape for feeds in found.values()] == [(1, 2)] * 4
+
+
+def test_too_few_rows_are_joined_by_seeded_ones() -> None:
+    feeds = {
+        "x": rows(1),
+        "ids": np.array([[3, 9]]),
+        "mask": np.array([[True, False]]),
+        "ones": np.ones((1, 2), np.float32),
+    }
+    found, kind = enough([feeds], "example", lambda feeds: None)
+    assert (len(found), kind) == (4, "example and seeded")
+    assert all(batch["x"].max() <= 1 and batch["mask"].sum() == 1 and batch["ids"].min() >= 1 for batch in found)
+    assert all(batch["ids"].max() <= 9 for batch in found)
+    assert len({batch["ones"].tobytes() for batch in found}) == 4
+
+
+def test_rows_that_the_original_refuses_are_left_out() -> None:
+    def refuse(feeds: Feeds) -> None:
+        raise ValueError("lengths must be sorted")
+
+    assert len(enough([{"x": rows(1)}], "seeded", refuse)[0]) == 1
+    assert enough([{"x": rows(5)}], "calibration", refuse)[1] == "calibration"

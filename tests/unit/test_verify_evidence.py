@@ -90,3 +90,34 @@ def test_interval_is_paired_seeded_and_holds_the_drop() -> None:
 def test_equal_samples_have_an_interval_of_zero() -> None:
     same = Score("a", 0.5, samples=(0.0, 1.0))
     assert score_drop(same, same).interval == (0.0, 0.0)
+
+
+def constant(want: np.ndarray, other: np.ndarray | None = None, **tolerance: object) -> Evidence:
+    outputs = {"y": want} if other is None else {"y": want, "z": other}
+    return prove(
+        lambda feeds: outputs, lambda feeds: outputs, {"all": {"x": X}}, Tolerance(0.01, 0.1, **tolerance),  # type: ignore[arg-type]
+        reference_name="ref", engine="fake 1", inputs="example",
+    )  # fmt: skip
+
+
+def test_an_original_that_ignores_its_input_proves_nothing() -> None:
+    (failure,) = constant(np.zeros(10, np.float32)).failures
+    assert failure.startswith(
+        "output 'y' of the original does not depend on the input, so nothing is proven: give trained"
+    )
+    assert failure.endswith("or add --allow-constant")
+    assert constant(np.ones(10, np.float32), constant=True).passed
+
+
+def test_a_constant_output_beside_one_that_varies_is_told() -> None:
+    evidence = constant(np.ones(10, np.float32), X)
+    assert evidence.passed
+    assert evidence.notes == ("output 'y': the same for every input",)
+
+
+def test_what_hardly_varies_is_told_with_what_would_help() -> None:
+    evidence = constant(1 + np.float32(1e-4) * X)
+    assert evidence.passed
+    assert evidence.notes[0].startswith(
+        "output 'y' hardly varies with the input (0.0003 of its magnitude), so this proves little"
+    )
