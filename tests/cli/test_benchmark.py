@@ -68,7 +68,9 @@ def test_an_engine_that_fails_alone_is_an_error(
     fake_model(engine, "memory.onnx", "memory")
     done = benchmark("memory.onnx", "-o", "record.json")
     assert done.returncode == 1
-    assert done.stderr.startswith("edgedl: memory.onnx in fake: memory.onnx: the engine needs more memory than its limit of 2.0 GB")
+    assert done.stderr.startswith(
+        "edgedl: memory.onnx in fake: memory.onnx: the engine needs more memory than its limit of 2.0 GB"
+    )
     assert "Unable to allocate" in done.stderr
     assert not list(engine.glob("record.json*"))
 
