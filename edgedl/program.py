@@ -28,15 +28,19 @@ class FlatOutputs(Wrapper):
     """The user's module with its outputs flattened to a tuple of tensors.
 
     written: attributes that a call changes without effect on later ones; each call finds them as the first one did.
+    written_inputs: positions of the inputs that a call writes into; each call writes into copies, a traced one too.
     """
 
-    def __init__(self, module: torch.nn.Module, written: tuple[Place, ...] = ()) -> None:
+    def __init__(
+        self, module: torch.nn.Module, written: tuple[Place, ...] = (), written_inputs: frozenset[int] = frozenset()
+    ) -> None:
         super().__init__()
-        self.module, self.written = module, written
+        self.module, self.written, self.written_inputs = module, written, written_inputs
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        own = [x.clone() if position in self.written_inputs else x for position, x in enumerate(inputs)]
         with attention_as_traced(), restored(self.module, self.written):
-            return tuple(tensor for _, tensor in named_tensors(self.module(*inputs)))
+            return tuple(tensor for _, tensor in named_tensors(self.module(*own)))
 
 
 @contextmanager
@@ -126,7 +130,8 @@ def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False)
     axes = axes_of(task)
     inputs = resize(plain(task.example_inputs()), axes, tracing_lengths(axes))
     module = shared_copy(module).eval()
-    call = partial(_try_out, task.name)
+    written_inputs: set[int] = set()
+    call = partial(_try_out, task.name, written_inputs)
     if any(map(torch.nn.parameter.is_lazy, module.parameters())):
         call(module, inputs)
     behaviour = observe(module, call, inputs)
@@ -135,12 +140,15 @@ def program_of(task: Task, module: torch.nn.Module, channels_last: bool = False)
     if behaviour.written and not axes:
         call(module, inputs)  # caches are filled outside of the trace, where any Python can fill them
     outputs = _distinct(_output_names(task, behaviour.returned), inputs)
-    flat = FlatOutputs(module, behaviour.written).eval()
+    flat = FlatOutputs(module, behaviour.written, frozenset(written_inputs)).eval()
     return Program(task.name, flat, inputs, outputs, axes, channels_last, task.signatures)
 
 
 def predicting(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> Predict:
-    """A module that returns a tuple of tensors as a predict function; inputs in the order of its `forward`."""
+    """A module that returns a tuple of tensors as a predict function; inputs in the order of its `forward`.
+
+    It works on copies of the feeds: a module may write into its inputs, or return them.
+    """
 
     def predict(feeds: Feeds) -> dict[str, Array]:
         if set(feeds) != set(inputs):
@@ -148,7 +156,7 @@ def predicting(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence
                 f"predict was given the inputs {', '.join(feeds) or 'none'}, expected {', '.join(inputs)}"
             )
         with torch.inference_mode():
-            tensors = module(*(torch.from_numpy(feeds[name]) for name in inputs))
+            tensors = module(*(torch.from_numpy(np.array(feeds[name])) for name in inputs))
         if len(tensors) != len(outputs):
             raise InvalidReference(
                 f"forward returned {len(tensors)} tensors and {len(outputs)} outputs are named ({', '.join(outputs)})"
@@ -168,16 +176,24 @@ def _output_names(task: Task, returned: list[tuple[str, torch.Tensor]]) -> tuple
     return task.outputs or tuple(name for name, _ in returned)
 
 
-def _try_out(name: str, module: torch.nn.Module, inputs: Mapping[str, Array]) -> list[tuple[str, torch.Tensor]]:
-    """The named outputs of one call without gradients."""
+def _try_out(
+    name: str, written: set[int], module: torch.nn.Module, inputs: Mapping[str, Array]
+) -> list[tuple[str, torch.Tensor]]:
+    """The named outputs of one call without gradients; adds to `written` the positions of inputs that it writes into."""
+    tensors = [torch.from_numpy(np.array(array)) for array in inputs.values()]
     try:
         with torch.no_grad(), attention_as_traced():
-            returned = module(*(torch.from_numpy(array) for array in inputs.values()))
+            returned = module(*tensors)
     except Exception as error:
         shapes = ", ".join(f"{key} {array.shape} {array.dtype}" for key, array in inputs.items())
         where = f" at {line}" if (line := user_line_of(error)) else ""
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidReference(f"{name} raised{where} on its example inputs ({shapes}): {said}") from error
+    unlike = [
+        not np.array_equal(x.numpy(), array, equal_nan=array.dtype.kind in "fc")
+        for x, array in zip(tensors, inputs.values(), strict=True)
+    ]
+    written.update(n for n, x in enumerate(tensors) if x._version or unlike[n])
     return named_tensors(returned)
 
 
@@ -208,5 +224,5 @@ def output_specs(program: Program) -> tuple[TensorSpec, ...]:
 def _output_shapes(program: Program, lengths: Mapping[str, int]) -> list[tuple[tuple[int, ...], str]]:
     feeds = resize(program.inputs, program.dynamic_axes, lengths)
     with torch.inference_mode():
-        outputs = program.module(*(torch.from_numpy(feeds[name]) for name in program.inputs))
+        outputs = program.module(*(torch.from_numpy(np.array(feeds[name])) for name in program.inputs))
     return [(tuple(t.shape), str(t.dtype).removeprefix("torch.")) for t in outputs]

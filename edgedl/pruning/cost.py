@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,7 +19,8 @@ def parameters(module: nn.Module) -> int:
 
 def macs(module: nn.Module, program: Program) -> int:
     """Multiply-accumulates of convolutions, matrix products and attention for one example of the program's inputs."""
-    inputs = tuple(torch.from_numpy(array[:1] if axis_first(program, name) else array) for name, array in program.inputs.items())  # fmt: skip
+    examples = (array[:1] if axis_first(program, name) else array for name, array in program.inputs.items())
+    inputs = tuple(torch.from_numpy(np.array(array)) for array in examples)
     counter = FlopCounterMode(display=False)
     # oneDNN's and flash attention's own operators are unknown to torch's counter
     with (

@@ -97,7 +97,7 @@ def _backward(module: nn.Module, outputs: list[torch.Tensor], generator: torch.G
 
 def _outputs(module: nn.Module, program: Program, feeds: Feeds) -> list[torch.Tensor]:
     with torch.enable_grad():
-        returned = module.eval()(*(torch.from_numpy(feeds[name]) for name in program.inputs))
+        returned = module.eval()(*(torch.from_numpy(np.array(feeds[name])) for name in program.inputs))
     return [out for _, out in named_tensors(returned) if out.requires_grad]
 
 

@@ -58,7 +58,10 @@ def _outputs(module: nn.Module, program: Program, data: Sequence[Feeds]) -> list
     """The outputs over all batches, one vector for each output."""
     with torch.no_grad():
         runs = [
-            [t.double().ravel() for _, t in named_tensors(module(*(torch.from_numpy(f[n]) for n in program.inputs)))]
+            [
+                t.double().ravel()
+                for _, t in named_tensors(module(*(torch.from_numpy(np.array(f[n])) for n in program.inputs)))
+            ]
             for f in data
         ]
     return [torch.cat(parts) for parts in zip(*runs, strict=True)]

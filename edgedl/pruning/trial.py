@@ -48,7 +48,7 @@ class Trial:
 
     def _outputs(self, changed: Callable[[nn.Module], nn.Module]) -> list[torch.Tensor]:
         with undone(self.module), torch.enable_grad():  # without gradients torch's encoder goes past its own norms
-            returned = changed(self.module)(*self.inputs)
+            returned = changed(self.module)(*(tensor.clone() for tensor in self.inputs))
         return [tensor.detach().double() for _, tensor in named_tensors(returned)]
 
 

@@ -149,5 +149,5 @@ def _freeze(module: Traced, task: Task) -> None:
     """One run of the finished weights sets their scales; then every scale stays."""
     module.eval().apply(_disable_activations)
     with torch.no_grad():
-        module(*(torch.from_numpy(array) for array in plain(task.example_inputs()).values()))
+        module(*(torch.from_numpy(array.copy()) for array in plain(task.example_inputs()).values()))
     module.apply(disable_observer)

@@ -152,3 +152,47 @@ def test_specs_of_both_layouts() -> None:
 def test_predict_names_the_inputs_that_it_was_given_wrongly(fed: Any) -> None:
     with pytest.raises(InvalidReference, match=r"predict was given the inputs .*, expected x"):
         predicting(nn.Linear(4, 2), ("x",), ("y",))(fed)
+
+
+def _add_one(m: nn.Module, x: torch.Tensor) -> Any:
+    x += 1
+    return x * 2
+
+
+def _set_column(m: nn.Module, x: torch.Tensor) -> Any:
+    x[:, 0] = 0
+    return x
+
+
+def _scale_view(m: nn.Module, x: torch.Tensor) -> Any:
+    x[:, 1:3].mul_(3)
+    return x.sum(1), x
+
+
+def _write_data(m: nn.Module, x: torch.Tensor) -> Any:
+    x.data.add_(1)
+    return x * 2
+
+
+@pytest.mark.parametrize("forward", [_add_one, _set_column, _scale_view, _write_data])
+def test_a_module_that_writes_into_its_input_leaves_the_callers_array_alone(forward: Any) -> None:
+    example = np.arange(8, dtype=np.float32).reshape(2, 4)
+    feeds = {"x": example + 1}
+    expected = forward(None, torch.from_numpy(feeds["x"].copy()))
+    program = program_of(Task("net", lambda: Function(forward), lambda: {"x": example}), Function(forward))
+    predict = predicting(program.module, ("x",), program.outputs)
+
+    results = [predict(feeds) for _ in range(2)]
+
+    for result in results:
+        for value, want in zip(result.values(), expected if isinstance(expected, tuple) else (expected,), strict=True):
+            np.testing.assert_array_equal(value, want.numpy())
+    np.testing.assert_array_equal(feeds["x"], example + 1)
+    np.testing.assert_array_equal(program.inputs["x"], np.arange(8).reshape(2, 4))
+
+
+def test_only_inputs_that_are_written_are_copied_in_a_trace() -> None:
+    program = program_of(Task("net", lambda: Function(_add_one), lambda: X), Function(_add_one))
+    plain = program_of(Task("net", lambda: Function(lambda m, x: x + 1), lambda: X), Function(lambda m, x: x + 1))
+
+    assert (program.module.written_inputs, plain.module.written_inputs) == ({0}, frozenset())
