@@ -59,6 +59,7 @@ class Reference:
     adapter: how task inputs become runs of the artifact. program: what is exported, where there is such a thing.
     scored: whose score is not to be lost, where that is another model than `predict`.
     joined: which element of an output is of which of the parts that were concatenated.
+    given: the user gave the batches.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Reference:
     program: Program | None = None
     scored: Predict | None = None
     joined: Callable[[Feeds], Mapping[str, Joined]] = lambda feeds: {}
+    given: bool = False
 
 
 Judge = Callable[[Artifact], Worth]
@@ -170,7 +172,7 @@ def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs
 def cases_of(session: Session, reference: Reference) -> dict[str, dict[str, Array]]:
     program = reference.program
     signatures, critical = (program.signatures, program.critical_lengths) if program else ((), {})
-    return cases(reference.batches, reference.axes, session.inputs, signatures, critical)
+    return cases(reference.batches, reference.axes, session.inputs, signatures, critical, given=reference.given)
 
 
 def _beyond(session: Session, claim: Claim) -> dict[str, tuple[int, int]]:

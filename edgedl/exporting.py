@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edgedl import registry, weights
+from edgedl import calibration, registry, weights
 from edgedl.adapter import Direct
 from edgedl.artifact import Artifact
 from edgedl.delivery import Claim, Reference, deliver
@@ -23,10 +23,10 @@ from edgedl.parts import Parts
 from edgedl.program import predicting, program_of
 from edgedl.reference import TaskReference
 from edgedl.schemes import SCHEMES, Scheme
-from edgedl.spec import plain
+from edgedl.spec import Array, plain
 from edgedl.streaming import step_program
 from edgedl.task import Predict, Task
-from edgedl.verify.cases import enough, real_inputs
+from edgedl.verify.cases import enough, given_inputs, real_inputs
 from edgedl.verify.joins import joined_parts
 
 Subject = str | TaskReference | Task
@@ -159,16 +159,28 @@ def left_by(path: Path, reference: TaskReference) -> Artifact | None:
     return artifact if same else None
 
 
-def torch_reference(task: Task, channels_last: bool = False, streaming: bool = False) -> Reference:
-    """The task in eager torch on the CPU, as the original that artifacts are held against."""
+def torch_reference(
+    task: Task, channels_last: bool = False, streaming: bool = False, rows: str | None = None
+) -> Reference:
+    """The task in eager torch on the CPU, as the original that artifacts are held against.
+
+    rows: where the inputs of the proof come from (see edgedl.calibration.from_source); by default the task.
+    """
     whole = program_of(task, task.model(), channels_last)
-    batches, kind = enough(*real_inputs(task, whole.input_specs()), eager(whole))
+    batches, kind = enough(*_inputs(task, whole, rows), eager(whole))
     step = step_program(whole) if streaming else None
     return Reference(
         f"torch {torch.__version__}", eager(whole), plain(task.example_inputs()), batches, kind,
         step.axes() if step else whole.dynamic_axes, task.evaluate, step or Direct(whole), step.program if step else whole,
-        joined=joined_parts(whole),
+        joined=joined_parts(whole), given=rows is not None,
     )  # fmt: skip
+
+
+def _inputs(task: Task, program: Program, rows: str | None) -> tuple[list[dict[str, Array]], str]:
+    specs = program.input_specs()
+    if rows is None:
+        return real_inputs(task, specs)
+    return given_inputs(rows, calibration.from_source(rows, specs), specs, program.dynamic_axes)
 
 
 def eager(program: Program) -> Predict:

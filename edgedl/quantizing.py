@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from edgedl import calibration as sources
 from edgedl import registry
@@ -42,7 +41,7 @@ from edgedl.schemes import scheme as scheme_called
 from edgedl.seeded_inputs import Ranges, SeededInputs, proof_batches, seeded_inputs
 from edgedl.spec import Array, Feeds, TensorSpec, distinct_axes
 from edgedl.task import Task
-from edgedl.verify.cases import BATCHES
+from edgedl.verify.cases import BATCHES, enough, given_inputs
 from edgedl.worth import worth_of
 
 
@@ -216,9 +215,8 @@ def job(
     described = exporter.describe(source.path)
     _check_shapes(source, original, calibration, shapes)
     data, origin = _calibration(scheme, original, calibration, described.inputs, samples, random_calibration)
-    given = sources.from_source(calibration, described.inputs) if calibration else None
     provenance = {**_provenance(source), **_parent(source, path, shapes), "calibration": origin}
-    with _reference(source, original, given, described.ranges, shapes) as (reference, made):
+    with _reference(source, original, calibration, described.ranges, shapes) as (reference, made):
         specs = described.inputs
         if made and data is not None and random_calibration:
             data, specs = made.calibration(samples), tuple(option.spec for option in made.options)
@@ -365,10 +363,17 @@ def original_of(source: Artifact, task: Subject | None) -> Task | None:
     return resolved
 
 
-def made_how(source: Artifact) -> dict[str, bool]:
+class MadeHow(TypedDict):
+    """Options of `torch_reference`."""
+
+    channels_last: bool
+    streaming: bool
+
+
+def made_how(source: Artifact) -> MadeHow:
     """The options of `torch_reference` that the artifact was exported with."""
     told = source.manifest.provenance if source.manifest else {}
-    return {option: bool(told.get(option)) for option in ("channels_last", "streaming")}
+    return {"channels_last": bool(told.get("channels_last")), "streaming": bool(told.get("streaming"))}
 
 
 def _beside(reference: TaskReference, source: Artifact) -> TaskReference:
@@ -389,30 +394,30 @@ def _found(file: str, origin: Path, *folders: Path) -> str:
     return next((str(path) for path in candidates if path.exists()), file)
 
 
-def _reference(
-    source: Artifact, task: Task | None, given: Calibration | None, ranges: Ranges, shapes: Sequence[str]
-) -> Any:
+def _reference(source: Artifact, task: Task | None, rows: str | None, ranges: Ranges, shapes: Sequence[str]) -> Any:
     """A context that gives the Reference, eager torch or the float artifact itself, and the made-up inputs, if there are any."""
     if task is not None:
-        return nullcontext((torch_reference(task, **made_how(source)), None))
-    return artifact_reference(source, given, ranges, shapes)
+        return nullcontext((torch_reference(task, **made_how(source), rows=rows), None))
+    return artifact_reference(source, rows, ranges, shapes)
 
 
 @contextmanager
 def artifact_reference(
-    source: Artifact, given: Calibration | None, ranges: Ranges, shapes: Sequence[str] = ()
+    source: Artifact, rows: str | None, ranges: Ranges, shapes: Sequence[str] = ()
 ) -> Iterator[tuple[Reference, SeededInputs | None]]:
-    """The float artifact, in a process of its own, on the inputs given or on made-up ones."""
+    """The float artifact, in a process of its own, on the user's rows or on made-up inputs."""
     with IsolatedSession(source) as session:
-        made = () if given else seeded_inputs(session, str(source.path), ranges, shapes)
-        if given:
-            inputs = sources.prepared(given, session.inputs, 16 * BATCHES)
-            batches = [dict(feeds) for feeds in islice(inputs(), BATCHES)]
-        else:
-            batches = list(proof_batches(made, BATCHES))
-        kind = "calibration" if given else "seeded"
+        made = () if rows else seeded_inputs(session, str(source.path), ranges, shapes)
         predict = batched(partial(_run_parent, session, source), session.inputs)
-        yield Reference(session.engine, predict, batches[0], batches, kind, {}), next(iter(made), None)
+        if rows:
+            given = given_inputs(rows, sources.from_source(rows, session.inputs), session.inputs, {})
+            batches, kind = enough(*given, session.run)
+        else:
+            batches, kind = list(proof_batches(made, BATCHES)), "seeded"
+        yield (
+            Reference(session.engine, predict, batches[0], batches, kind, {}, given=rows is not None),
+            next(iter(made), None),
+        )
 
 
 def _run_parent(session: Session, source: Artifact, feeds: Feeds) -> dict[str, Array]:

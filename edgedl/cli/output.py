@@ -52,6 +52,11 @@ def error_told(evidence: Mapping[str, Any]) -> str:
     return f"relative RMS error {worst:.2g}" + (f" ({max(varying):.2g} of what varies)" if varying else "")
 
 
+def inputs_told(kind: str) -> str:
+    """`calibration inputs`, or `rows.npz (32 rows)` where the user gave them."""
+    return kind if kind.endswith((" row)", " rows)")) else f"{kind} inputs"
+
+
 def notes(artifact: Artifact) -> list[str]:
     """What the proof of an artifact says little about."""
     return list(artifact.manifest.evidence.get("notes", ())) if artifact.manifest else []
@@ -61,7 +66,7 @@ def proven_line(artifact: Artifact) -> str:
     """One line about a proven artifact: its size, its error and its score."""
     assert artifact.manifest
     evidence = artifact.manifest.evidence
-    line = f"{artifact.path}  {size(artifact.manifest.size)}  proven: {error_told(evidence)} on {evidence['inputs']} inputs"
+    line = f"{artifact.path}  {size(artifact.manifest.size)}  proven: {error_told(evidence)} on {inputs_told(evidence['inputs'])}"
     if match := evidence.get("match"):
         line += f", {match['equal']:.1%} of {match['sequences']} sequences the same"
     if score := evidence["score"]:

@@ -58,7 +58,7 @@ def command(
     where = "" if target == "local" else f" on {target}"
     click.echo(
         f"{artifact} in {evidence.engine}{where} agrees with {evidence.reference}: {output.error_told(evidence.to_dict())} "
-        f"on {evidence.inputs} inputs{same}{score}"
+        f"on {output.inputs_told(evidence.inputs)}{same}{score}"
     )
     for sentence in evidence.notes:
         click.echo(f"  {sentence}")

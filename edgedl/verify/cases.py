@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
 
 from edgedl.batching import fixed_batch, take_rows
-from edgedl.errors import EdgedlError, InvalidReference, InvalidTensor
+from edgedl.errors import EdgedlError, InvalidInput, InvalidReference, InvalidTensor
 from edgedl.runtime import accept
 from edgedl.source_lines import described
 from edgedl.spec import Array, Axis, DynamicAxes, Feeds, TensorSpec, plain, resize
@@ -17,6 +17,8 @@ from edgedl.task import Task
 
 BATCHES = 8
 """Calibration batches that parity is taken on."""
+ROWS = 16
+"""Rows of one such batch, where the user gave them and the model takes any number."""
 FEWEST = 4
 """Rows of inputs from which on they tell what varies."""
 
@@ -30,6 +32,48 @@ def real_inputs(task: Task, specs: tuple[TensorSpec, ...]) -> tuple[list[dict[st
     return [plain(task.example_inputs())], "seeded" if task.synthetic else "example"
 
 
+def given_inputs(
+    name: str, source: Callable[[], Iterable[Feeds]], specs: tuple[TensorSpec, ...], axes: DynamicAxes
+) -> tuple[list[dict[str, Array]], str]:
+    """Return the first rows that the user gave, in batches that the model takes, and what they are: `rows.npz (32 rows)`.
+
+    Raises:
+        InvalidTensor: The model does not take them.
+        InvalidInput: There are none.
+    """
+    count = _rows_of_one_run(specs, axes)
+    found = list(islice((chunk for feeds in source() for chunk in _chunks(plain(feeds), count)), BATCHES))
+    if not found:
+        raise InvalidInput(f"--calibration {name} holds no rows")
+    try:
+        batches = [accept(fitted(feeds, specs), specs) for feeds in found]
+    except InvalidTensor as error:
+        raise InvalidTensor(f"--calibration {name} holds inputs that the model does not take: {error}") from error
+    rows = sum(map(_rows, found))
+    return batches, f"{name} ({rows} {'row' if rows == 1 else 'rows'})"
+
+
+def _rows_of_one_run(specs: tuple[TensorSpec, ...], axes: DynamicAxes) -> int:
+    fixed = [spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], int)]
+    highest = [by_axis[0].high for by_axis in axes.values() if 0 in by_axis]
+    return min([*fixed, *highest, ROWS])
+
+
+def _chunks(feeds: dict[str, Array], count: int) -> Iterator[dict[str, Array]]:
+    """At most `count` rows each; as they are where the inputs have no rows in common."""
+    rows = {len(array) if np.ndim(array) else None for array in feeds.values()}
+    total = rows.pop() if len(rows) == 1 else None
+    if total is None:
+        yield feeds
+        return
+    for start in range(0, total, count):
+        yield {name: array[start : start + count] for name, array in feeds.items()}
+
+
+def _rows(feeds: Feeds) -> int:
+    return max((len(array) for array in feeds.values() if np.ndim(array)), default=1)
+
+
 def enough(
     batches: list[dict[str, Array]], kind: str, takes: Callable[[Feeds], object]
 ) -> tuple[list[dict[str, Array]], str]:
@@ -37,11 +81,22 @@ def enough(
 
     takes: runs the original; inputs that it raises at are left out.
     """
-    rows = sum(max((len(array) for array in feeds.values() if np.ndim(array)), default=1) for feeds in batches)
+    rows = _different(batches)
     if rows >= FEWEST:
         return batches, kind
     new = [feeds for seed in range(FEWEST - rows) if _taken(takes, feeds := _like(batches[0], seed))]
     return [*batches, *new], kind if kind == "seeded" or not new else f"{kind} and seeded"
+
+
+def _different(batches: Iterable[Feeds]) -> int:
+    """How many rows differ, up to FEWEST: the same row again tells nothing of what varies."""
+    found = set[bytes]()
+    for feeds in batches:
+        for chunk in _chunks(dict(feeds), 1):
+            found.add(b"".join(array.tobytes() for array in chunk.values()))
+            if len(found) == FEWEST:
+                return FEWEST
+    return len(found)
 
 
 def _taken(takes: Callable[[Feeds], object], feeds: Feeds) -> bool:
@@ -97,18 +152,38 @@ def cases(
     specs: tuple[TensorSpec, ...],
     signatures: Sequence[Mapping[str, int]] = (),
     critical: Mapping[str, Iterable[int]] = MappingProxyType({}),
+    *,
+    given: bool = False,
 ) -> dict[str, dict[str, Array]]:
     """Case name -> feeds: the lengths of each signature, or every dynamic axis at its low end, between and at its high end.
 
     And each axis at its critical lengths (see edgedl.critical_lengths). Without axes a few batches as written.
+    given: the user gave the batches, so every one is run, first, in its own lengths where they are to be proven.
     """
     if not axes:
-        return {f"batch {index}": feeds for index, feeds in enumerate(_as_written(batches, specs))}
+        few = batches if given else batches[:4]
+        return {f"batch {index}": fitted(feeds, specs) for index, feeds in enumerate(few)}
     pool = _pooled(batches, axes)
     named = {axis.name: axis for by_axis in axes.values() for axis in by_axis.values()}
+    chosen = list(signatures or _lengths(named, critical))
+    first = [resize(feeds, axes, _own_lengths(feeds, axes, signatures)) for feeds in batches] if given else []
     return {
-        ", ".join(f"{name}={length}" for name, length in lengths.items()): resize(pool, axes, lengths)
-        for lengths in signatures or _lengths(named, critical)
+        **{f"given rows {number}": feeds for number, feeds in enumerate(first)},
+        **{
+            ", ".join(f"{n}={length}" for n, length in lengths.items()): resize(pool, axes, lengths)
+            for lengths in chosen
+        },
+    }
+
+
+def _own_lengths(feeds: Feeds, axes: DynamicAxes, signatures: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
+    """The lengths that the feeds have, or the nearest that are to be proven."""
+    if signatures:
+        return signatures[-1]
+    return {
+        axis.name: min(max(feeds[name].shape[number], axis.low), axis.high)
+        for name, by_axis in axes.items()
+        for number, axis in by_axis.items()
     }
 
 
@@ -145,11 +220,6 @@ def _row_axes(feeds: Feeds, axes: DynamicAxes) -> dict[str, int]:
 def _without(shape: tuple[int, ...], place: int) -> tuple[int, ...] | None:
     """The lengths of the other axes; None for a number without axes."""
     return (*shape[:place], *shape[place + 1 :]) if shape else None
-
-
-def _as_written(batches: list[dict[str, Array]], specs: tuple[TensorSpec, ...]) -> Iterable[dict[str, Array]]:
-    for feeds in batches[:4]:
-        yield fitted(feeds, specs)
 
 
 def fitted(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:

@@ -100,7 +100,7 @@ def prove(
     parity: list[Parity] = []
     runs: dict[str, list[Run]] = {}
     for case, feeds in cases.items():
-        want, labels = reference(feeds), joined(feeds)
+        want, labels = _original(reference, case, feeds), joined(feeds)
         got = candidate(feeds)
         parity += _held(case, got, want, tolerance)
         for name in want:
@@ -111,6 +111,16 @@ def prove(
     return Evidence(
         reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want), None, parts, _notes(parts)
     )  # fmt: skip
+
+
+def _original(reference: Predict, case: str, feeds: Feeds) -> dict[str, Array]:
+    """What the original makes of a case; InvalidReference with the user's line for what it raises."""
+    try:
+        return dict(reference(feeds))
+    except EdgedlError:
+        raise
+    except Exception as error:
+        raise InvalidReference(f"the original raised {described(error)} on the inputs of {case!r}") from error
 
 
 def _by_row(feeds: Feeds, output: Array) -> bool:

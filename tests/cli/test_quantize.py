@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conftest import Run
@@ -123,7 +124,7 @@ class Tiny(nn.Module):
 tiny_net = Tiny().eval()
 
 def tiny():
-    data = {"x": np.ones((4, 4), np.float32)}
+    data = {"x": np.eye(4, dtype=np.float32)}
     return Task("tiny", lambda: tiny_net, lambda: {"x": data["x"][:1]}, {"x": {0: "batch"}}, ("y",), lambda: [data])
 """
 )
@@ -269,6 +270,16 @@ def test_sixteen_bits_come_before_float_where_they_are_asked_for(
     assert told["score"]["drop"] <= 0.05
     assert (bool(told["options"]["wide"]), told["options"]["keep_float"]) == (True, [])
     assert "  has 16-bit activations: " in done.stdout
+
+
+def test_the_rows_given_are_what_a_file_is_proven_on(quick_command: Run, files: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=np.random.default_rng(5).standard_normal((20, 4, 6, 6)).astype(np.float32))
+    words = ["quantize", "net.onnx", "--scheme", "w8", "--calibration", str(tmp_path / "rows.npz"), "--no-speed-check"]
+    done = quick_command(*words, "-o", str(tmp_path), cwd=files)
+    assert done.returncode == 0, done.stderr
+    assert f" on {tmp_path / 'rows.npz'} (20 rows)" in done.stdout
+    told = evidence(tmp_path / "net.w8.onnx")
+    assert (told["inputs"], told["parity"][0]["shape"][0]) == (f"{tmp_path / 'rows.npz'} (20 rows)", 16)
 
 
 def test_a_budget_out_of_reach_ends_with_the_best(quick_command: Run, files: Path, tmp_path: Path) -> None:

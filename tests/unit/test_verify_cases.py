@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edgedl import Axis, Task
-from edgedl.errors import InvalidReference, InvalidTensor
+from edgedl.errors import InvalidInput, InvalidReference, InvalidTensor
 from edgedl.spec import Feeds, TensorSpec
-from edgedl.verify.cases import BATCHES, cases, enough, real_inputs
+from edgedl.verify.cases import BATCHES, cases, enough, given_inputs, real_inputs
 
 SPEC = (TensorSpec("x", ("batch", 2), "float32"),)
 
@@ -99,3 +99,36 @@ def test_rows_that_the_original_refuses_are_left_out() -> None:
 
     assert len(enough([{"x": rows(1)}], "seeded", refuse)[0]) == 1
     assert enough([{"x": rows(5)}], "calibration", refuse)[1] == "calibration"
+
+
+def test_given_rows_come_in_batches_that_the_model_takes_and_are_counted() -> None:
+    batches, kind = given_inputs("rows.npz", lambda: [{"x": rows(20)}], SPEC, {"x": {0: Axis("batch", 1, 8)}})
+    assert ([len(feeds["x"]) for feeds in batches], kind) == ([8, 8, 4], "rows.npz (20 rows)")
+
+
+def test_given_rows_are_not_repeated_to_look_like_more() -> None:
+    batches, kind = given_inputs("rows.npz", lambda: [{"x": rows(1)}], SPEC, {"x": {0: Axis("batch")}})
+    assert ([len(feeds["x"]) for feeds in batches], kind) == ([1], "rows.npz (1 row)")
+
+
+@pytest.mark.parametrize("feeds", [{"y": rows(1)}, {"x": rows(1).astype(float)}, {"x": np.zeros((1, 3), np.float32)}])
+def test_given_rows_that_do_not_fit_are_refused(feeds: Feeds) -> None:
+    with pytest.raises(InvalidTensor, match=r"--calibration rows\.npz holds inputs that the model does not take"):
+        given_inputs("rows.npz", lambda: [feeds], SPEC, {})
+
+
+def test_given_rows_of_which_there_are_none_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="holds no rows"):
+        given_inputs("rows.npz", list, SPEC, {})
+
+
+def test_every_given_row_is_run_before_the_ends_of_the_axes() -> None:
+    axes = {"x": {0: Axis("batch", 1, 4)}}
+    found = cases([{"x": rows(4)}, {"x": rows(3, 100)}], axes, SPEC, given=True)
+    assert list(found) == ["given rows 0", "given rows 1", "batch=1", "batch=2", "batch=4"]
+    assert found["given rows 1"]["x"].tolist() == rows(3, 100).tolist()
+
+
+def test_the_same_row_again_is_not_enough() -> None:
+    batches, kind = enough([{"x": np.ones((4, 2), np.float32)}], "calibration", lambda feeds: feeds)
+    assert (len(batches), kind) == (4, "calibration and seeded")
