@@ -19,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
 from edgedl.spec import Array
-from edgedl_tflite import flatbuffer, loops, settle
+from edgedl_tflite import fixed_length, flatbuffer, loops, settle
 from edgedl_tflite.convert import convert_plainly
 from edgedl_tflite.family import (
     Conversion,
@@ -28,6 +28,8 @@ from edgedl_tflite.family import (
     Varying,
     axes_by_name,
     convert_family,
+    inputs_at,
+    tracing_pairs,
     unsupported,
 )
 from edgedl_tflite.shapes import Dimension, ShapeBuilder
@@ -47,12 +49,20 @@ _SHAPE_OPERANDS = {
 
 
 def convert_dynamic(program: Program) -> Any:
-    """The ModelT of a program, valid for any length of its dynamic axes; Unsupported if TFLite cannot carry one."""
+    """The ModelT of a program, valid for any length of its dynamic axes; Unsupported if TFLite cannot carry one.
+
+    An axis is blamed only where the file of a fixed length is right.
+    """
     plain = _Conversions(program)
     if not program.quantized:
         with suppress(Unsupported):
             return _convert(program, plain.simplified)
-    return _convert(program, plain)
+    try:
+        return _convert(program, plain)
+    except Unsupported:
+        inputs = inputs_at(program, tracing_pairs(program.dynamic_axes)[0])
+        fixed_length.refuse_wrong(program, plain(inputs), inputs)
+        raise
 
 
 class _Conversions:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgedl.errors import Unsupported
 from edgedl.exporter import Program
-from edgedl_tflite import flatbuffer, loops
+from edgedl_tflite import fixed_length, flatbuffer, loops
 from edgedl_tflite.convert import convert
 from edgedl_tflite.dynamic import convert_dynamic
 from edgedl_tflite.signatures import convert_signatures
@@ -28,6 +28,7 @@ def _convert(program: Program) -> Any:
 def _convert_static(program: Program) -> Any:
     model = convert(program, program.inputs)
     loops.expand(model)
+    fixed_length.refuse_missing_kernels(program, model, program.inputs)
     return model
 
 

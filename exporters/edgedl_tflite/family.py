@@ -86,14 +86,14 @@ def convert_family(program: Program, convert: Conversion) -> Family:
     """Convert at 1 + (number of axes) settings of the lengths; DifferenceError if the graphs are not the same."""
     base, other = tracing_pairs(program.dynamic_axes)
     settings = [base, *({**base, axis: other[axis]} for axis in base)]
-    models = tuple(convert(_resized(program, lengths)) for lengths in settings)
+    models = tuple(convert(inputs_at(program, lengths)) for lengths in settings)
     for axis, model in zip(base, models[1:], strict=True):
         _compare(models[0], model, axis)
 
     @functools.cache
     def longest(axis: str) -> Any:
         high = axes_by_name(program.dynamic_axes)[axis][2].high
-        model = convert(_resized(program, {**base, axis: high}))
+        model = convert(inputs_at(program, {**base, axis: high}))
         names = [[flatbuffer.operator_name(m, o) for o in m.subgraphs[0].operators] for m in (models[1], model)]
         if names[0] != names[1]:
             raise DifferenceError(f"the operators depend on the length of {axis!r}")
@@ -128,7 +128,8 @@ def _candidates(axis: Axis, taken: set[int]) -> Iterator[int]:
     return iter([n for n in [*inside, *rest, *beyond] if n not in taken])
 
 
-def _resized(program: Program, lengths: Mapping[str, int]) -> dict[str, Array]:
+def inputs_at(program: Program, lengths: Mapping[str, int]) -> dict[str, Array]:
+    """The example inputs at the lengths of the axes, in one block of memory each."""
     resized = resize(program.inputs, program.dynamic_axes, lengths)
     return {name: np.ascontiguousarray(array) for name, array in resized.items()}
 

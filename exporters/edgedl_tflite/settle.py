@@ -70,6 +70,18 @@ def _unused(axis: Axis, used: set[int]) -> int:
 def _try(program: Program, content: bytes, lengths: Mapping[str, int]) -> tuple[str | None, list[tuple[int, ...]]]:
     """(what is wrong or None, the shapes of all tensors)."""
     inputs = {n: np.ascontiguousarray(a) for n, a in resize(program.inputs, program.dynamic_axes, lengths).items()}
+    return _try_inputs(program, content, inputs)
+
+
+def problem_at(program: Program, content: bytes, inputs: Mapping[str, Array]) -> str | None:
+    """What is wrong with a file at the shapes of `inputs`; None if it does what the model does."""
+    with quiet():
+        return _try_inputs(program, content, inputs)[0]
+
+
+def _try_inputs(
+    program: Program, content: bytes, inputs: Mapping[str, Array]
+) -> tuple[str | None, list[tuple[int, ...]]]:
     try:
         with torch.no_grad():
             expected = [tensor.numpy() for tensor in program.module(*(torch.from_numpy(a) for a in inputs.values()))]

@@ -141,6 +141,32 @@ def test_a_length_used_as_a_value_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Sorted(nn.Module):
+    def forward(self, x):
+        return (torch.sort(x + 1)[0],)
+
+
+class Largest(nn.Module):
+    """The converter cuts the largest int64 to -1."""
+
+    def forward(self, x):
+        return (x.to(torch.int64).masked_fill(x < 2, torch.iinfo(torch.int64).max).clamp(max=7),)
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (Sorted(), r"aten\.sort at .*test_tflite_dynamic\.py:\d+ has no TFLite counterpart"),
+        (Largest(), "wrong in TFLite at a fixed length too"),
+    ],
+)
+def test_an_axis_is_not_blamed_for_what_is_wrong_at_a_fixed_length(tmp_path, net, words):
+    program = Program("net", net.eval(), {"x": np.ones((2, 3), np.float32)}, ("y",), BATCH)
+    with pytest.raises(Unsupported, match=words) as caught:
+        exporter.export(program, tmp_path / "net.tflite")
+    assert "axis" not in str(caught.value)
+
+
 class Ramp(nn.Module):
     """Weights from 0 to 1 over the whole length: those of a shorter one are no beginning of those of a longer one."""
 

@@ -100,6 +100,31 @@ class Inverse(nn.Module):
         return (torch.linalg.inv(x),)
 
 
+class Diagonal(nn.Module):
+    def forward(self, x):
+        return (torch.einsum("ii->i", x),)
+
+
+class Hashed(nn.Module):
+    def forward(self, x):
+        return (x.to(torch.int64) * 6364136223846793005 % 1000,)
+
+
+class Order(nn.Module):
+    def forward(self, x):
+        return (x + torch.argsort(x),)
+
+
+class Sorted(nn.Module):
+    def forward(self, x):
+        return (torch.sort(x + 1)[0],)
+
+
+class Spectrum(nn.Module):
+    def forward(self, x):
+        return (torch.stft(x, 2, 1, window=torch.ones(2), return_complex=True).abs(),)
+
+
 class Branch(nn.Module):
     def forward(self, x):
         if x.sum() > 0:
@@ -115,8 +140,13 @@ def _line_of(cls, text):
 @pytest.mark.parametrize(
     ("cls", "text", "words"),
     [
-        (Svd, "svd", "aten._linalg_svd"),
-        (Inverse, "inv", "aten._linalg_check_errors"),
+        (Svd, "svd", "torch.linalg.svd"),
+        (Inverse, "inv", "torch.linalg.inv"),
+        (Diagonal, "einsum", "has no TFLite counterpart (it becomes tfl.equal)"),
+        (Hashed, "63641", "the integer 6364136223846793005 does not fit the 32 bits"),
+        (Order, "argsort", "the operator aten.sort at"),
+        (Sorted, "sort(", "has no TFLite counterpart (it becomes STABLEHLO_SORT)"),
+        (Spectrum, "stft", "gives complex numbers"),
         (Branch, "if x.sum", "values of a tensor"),
     ],
 )
