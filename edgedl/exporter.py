@@ -88,6 +88,7 @@ class Program:
 AUTO = "auto"
 _BY_LAYER = ("keep_float", "wide", "narrow")
 CALIBRATORS = ("minmax", "entropy", "percentile", "mse")
+IO_TYPES = ("float32", "int8", "uint8")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class QuantizationOptions:
     `Exporter.describe` counts them), have 16-bit activations, or have
     7-bit weights (whose sums of pairs cannot overflow 16 bits on AVX2); AUTO in `narrow`: those that are seen to
     overflow; in `wide`: those that a search within a budget finds.
+    io: how inputs and outputs are stored: `float32`, or `int8` or `uint8` with a scale and a zero point.
     """
 
     calibrator: str = "minmax"
@@ -113,8 +115,11 @@ class QuantizationOptions:
     wide: tuple[str, ...] = ()
     narrow: tuple[str, ...] = ()
     per_channel: bool = True
+    io: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.io not in IO_TYPES:
+            raise UnknownName("io type", self.io, IO_TYPES)
         if self.calibrator not in CALIBRATORS:
             raise UnknownName("calibrator", self.calibrator, CALIBRATORS)
         if self.smooth is not None and not 0 <= self.smooth <= 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgedl.exporter import CALIBRATORS, QuantizationOptions
+from edgedl.exporter import CALIBRATORS, IO_TYPES, QuantizationOptions
 
 Function = Callable[..., Any]
 
@@ -41,13 +41,17 @@ def carried_out(function: Function) -> Function:
         metavar="LAYER",
         help=f"A layer with 7-bit weights, {_LAYERS}; auto: those that saturate.",
     )
+    @click.option(
+        "--io", default="float32", show_default=True, metavar="DTYPE",
+        help=f"How inputs and outputs are stored (TFLite, w8a8): {', '.join(IO_TYPES)}.",
+    )  # fmt: skip
     @functools.wraps(function)
     def wrapped(
         calibrator: str, per_tensor: bool, bias_correction: bool, equalize: bool, smooth: float | None,
-        keep_float: tuple[str, ...], wide: tuple[str, ...], narrow: tuple[str, ...], **rest: Any,
+        keep_float: tuple[str, ...], wide: tuple[str, ...], narrow: tuple[str, ...], io: str, **rest: Any,
     ) -> Any:  # fmt: skip
         options = QuantizationOptions(
-            calibrator, bias_correction, equalize, smooth, keep_float, wide, narrow, not per_tensor
+            calibrator, bias_correction, equalize, smooth, keep_float, wide, narrow, not per_tensor, io
         )
         return function(options=options, **rest)
 

@@ -16,7 +16,7 @@ from edgedl.exporter import Calibration, FloatRegion, QuantizationOptions
 from edgedl.formats import rounding_loss
 from edgedl.schemes import Scheme
 from edgedl.spec import Array
-from edgedl_tflite import bias, flatbuffer, names, signatures
+from edgedl_tflite import bias, flatbuffer, integer_io, names, signatures
 from edgedl_tflite.calibrate import feeds_of, ranges
 from edgedl_tflite.check import read_checked
 from edgedl_tflite.describe import operators
@@ -32,7 +32,7 @@ _BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_
 """operator -> which of its inputs is the bias"""
 _STATIC = ("calibrator", "bias_correction", "equalize", "keep_float", "per_channel")
 _OPTIONS = {
-    "w8a8": (*_STATIC, "wide"),
+    "w8a8": (*_STATIC, "wide", "io"),
     "w8a16": _STATIC,
     "w4": ("keep_float", "per_channel"),
     "w8a8-dynamic": ("keep_float", "per_channel"),
@@ -57,7 +57,11 @@ def quantize(
         f"{scheme.name} in TFLite", _OPTIONS[scheme.name], lambda: layers(source),
         lambda: operators(read_checked(source)) if static else (),
     )  # fmt: skip
-    parts = [_quantized(source.name, part, scheme, calibration, options) for part in _read(source)]
+    originals = _read(source)
+    integer_io.check(source.name, options.io, len(originals))
+    parts = [_quantized(source.name, part, scheme, calibration, options) for part in originals]
+    for model, _ in parts:
+        integer_io.store(source.name, model, options.io)
     path.write_bytes(flatbuffer.serialize(signatures.merge([model for model, _ in parts])))
     return tuple(dict.fromkeys(region for _, regions in parts for region in regions))
 
