@@ -6,7 +6,7 @@ Lengths that decide how a graph is cut must be fixed; where one is dynamic, the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,10 +16,15 @@ from torch.nn import functional
 aten = torch.ops.aten
 
 
-def decompose(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Return the program without the operators in TABLE; the same object where it has none."""
+Table = Mapping[Any, Callable[..., Any]]
+"""operator -> what gives its results; NotImplemented leaves it as it is"""
+
+
+def decompose(exported: torch.export.ExportedProgram, table: Table | None = None) -> torch.export.ExportedProgram:
+    """Return the program without the operators in `table`, TABLE by default; the same object where it has none."""
     present = {node.target for node in exported.graph.nodes if node.op == "call_function" and _decomposes(node)}
-    table = {target: function for target, function in TABLE.items() if target in present}
+    known = TABLE if table is None else table
+    table = {target: function for target, function in known.items() if target in present}
     return exported.run_decompositions(table) if table else exported
 
 
@@ -198,7 +203,7 @@ def _waves(n_fft: int, dtype: torch.dtype) -> Tensor:
     return torch.cat([angle.cos() * share, -angle.sin() * share])
 
 
-TABLE: dict[Any, Callable[..., Any]] = {
+TABLE: Table = {
     aten.avg_pool2d.default: _avg_pool, aten.avg_pool3d.default: _avg_pool,
     aten.cdist.default: _cdist, aten._cdist_forward.default: _cdist,
     aten.cummax.default: _cummax, aten.cummin.default: _cummin,
@@ -209,4 +214,4 @@ TABLE: dict[Any, Callable[..., Any]] = {
     aten.adaptive_max_pool2d.default: _adaptive_max_pool, aten.adaptive_max_pool3d.default: _adaptive_max_pool,
     aten.istft.default: _istft,
 }  # fmt: skip
-"""operator -> what gives its results; NotImplemented leaves it as it is"""
+"""what no format has, or not every one"""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from edgedl.decompositions import Table, decompose
 from edgedl.exporter import Program
 from edgedl.lowering import lower
 
@@ -42,10 +43,13 @@ def export(
 
 
 @contextmanager
-def converter_tracing() -> Iterator[None]:
-    """What torch.export traces meanwhile, also inside a converter, is lowered, and masks are taken as given."""
+def converter_tracing(table: Table | None = None) -> Iterator[None]:
+    """What torch.export traces meanwhile, also inside a converter, is lowered, and masks are taken as given.
+
+    table: what one format lacks beside what all of them do.
+    """
     trace = torch.export.export
-    torch.export.export = lambda *args, **kwargs: lower(trace(*args, **kwargs))
+    torch.export.export = lambda *args, **kwargs: decompose(lower(trace(*args, **kwargs)), table or {})
     try:
         with masks_as_given():
             yield

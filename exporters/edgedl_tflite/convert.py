@@ -11,6 +11,7 @@ from edgedl.exporter import Program
 from edgedl.spec import Array
 from edgedl.tracing import converter_tracing
 from edgedl_tflite import borders, flatbuffer, names
+from edgedl_tflite.decompositions import TABLE
 from edgedl_tflite.failure import explain
 from edgedl_tflite.locations import Nodes, node_in, watched
 from edgedl_tflite.quiet import quiet
@@ -81,9 +82,9 @@ def _content(program: Program, inputs: Mapping[str, Array], nodes: Nodes | None 
     if nhwc := channels_last_inputs(inputs, program.channels_last):
         module = litert_torch.to_channel_last_io(module, args=nhwc)
         arguments = [t.permute(0, 2, 3, 1).contiguous() if i in nhwc else t for i, t in enumerate(arguments)]
-    with torch.no_grad(), converter_tracing(), watched(nodes):
+    with torch.no_grad(), converter_tracing(TABLE), watched(nodes):
         made = litert_torch.convert(module.eval(), tuple(arguments), quant_config=_integers(program))
-        content: bytes = made.model_content()
+    content: bytes = made.model_content()
     return content
 
 
