@@ -30,6 +30,7 @@ from edgedl.task import Predict, Score
 from edgedl.verify import Evidence, prove
 from edgedl.verify.cases import cases
 from edgedl.verify.culprit import find_culprit
+from edgedl.verify.edges import EdgePlan, edge_plan
 from edgedl.verify.parity import compare
 from edgedl.verify.slices import Joined
 from edgedl.worth import Worth
@@ -124,8 +125,8 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
     manifest_path(staged).write_text(manifest.to_json())
     if not evidence.passed:
         wrong = evidence.failures[1:] or not evidence.constant
-        culprit = _culprit(staged, claim, next(iter(inputs.values()))) if wrong else ""
-        advice = _advice(staged, claim) if wrong else ""
+        culprit = _culprit(staged, claim, _where_wrong(evidence, inputs, claim)) if wrong else ""
+        advice = _advice(staged, claim) if wrong and not evidence.only_edges else ""
         _set_aside(staged, target)
         raise GateFailed(
             f"{staged.name} is not proven: {evidence.failures[0]}{culprit}; kept as {staged.name}.failed{advice}"
@@ -135,6 +136,14 @@ def deliver(staged: Path, target: Path, claim: Claim) -> Artifact:
         manifest = _judged(staged, target, manifest, claim.judge(Artifact(staged, manifest)), claim)
     publish(staged.parent, target)
     return Artifact(target / staged.name, manifest)
+
+
+def _where_wrong(evidence: Evidence, inputs: Mapping[str, Feeds], claim: Claim) -> Feeds:
+    """Inputs that the file is wrong on: those of an edge, where it is wrong at edges alone."""
+    if not evidence.only_edges:
+        return next(iter(inputs.values()))
+    case = next(edge.case for edge in evidence.edges if edge.failure)
+    return _edges(inputs, claim.reference, claim.scheme).cases[case]
 
 
 def _judged(staged: Path, target: Path, manifest: Manifest, worth: Worth, claim: Claim) -> Manifest:
@@ -165,8 +174,13 @@ def prove_session(session: Session, reference: Reference, scheme: Scheme, inputs
     return prove(
         adapter.through(session), reference.predict, inputs, scheme.tolerance, reference.evaluate,
         scored=reference.scored, reference_name=reference.name, engine=session.engine, inputs=reference.kind, drift=adapter.drift,
-        joined=reference.joined,
+        joined=reference.joined, edges=_edges(inputs, reference, scheme),
     )  # fmt: skip
+
+
+def _edges(inputs: Mapping[str, Feeds], reference: Reference, scheme: Scheme) -> EdgePlan:
+    signatures = reference.program.signatures if reference.program else ()
+    return edge_plan(inputs, scheme, reference.axes, signatures)
 
 
 def cases_of(session: Session, reference: Reference) -> dict[str, dict[str, Array]]:

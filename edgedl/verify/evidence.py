@@ -13,9 +13,13 @@ from edgedl.schemes import Tolerance
 from edgedl.source_lines import described
 from edgedl.spec import Array, Feeds
 from edgedl.task import Predict, Score
+from edgedl.verify.edges import Edge, EdgePlan, judge_edges, rms
 from edgedl.verify.parity import Parity, compare
 from edgedl.verify.slices import HARDLY, Joined, Part, Run, judged
 
+AGAIN = 1e-5
+"""rms of the difference of two calls / rms: engines may add in another order."""
+NO_EDGES = EdgePlan()
 Drift = tuple[tuple[int, float], ...]
 """(step, relative RMS error of that step) along the longest sequence of a step model"""
 
@@ -49,7 +53,8 @@ class Match:
 class Evidence:
     """What was proven, on which inputs, against what and how tightly; `failures` is empty where the gate opens.
 
-    parts: every output over all cases, each followed by its parts. notes: sentences on what the proof is worth.
+    parts: every output over all cases, each followed by its parts. notes: sentences on what the proof is worth. edges: what
+    came of inputs that real ones seldom are; they count for no figure of the others.
     """
 
     reference: str
@@ -63,6 +68,7 @@ class Evidence:
     match: Match | None = None
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
+    edges: tuple[Edge, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -73,6 +79,11 @@ class Evidence:
         """Whether no output of the reference depends on the input."""
         outputs = [part for part in self.parts if not part.where]
         return bool(outputs) and all(part.constant for part in outputs)
+
+    @property
+    def only_edges(self) -> bool:
+        """Whether all that failed are edges."""
+        return bool(self.failures) and len(self.failures) == sum(bool(edge.failure) for edge in self.edges)
 
     def to_dict(self) -> dict[str, Any]:
         return {"passed": self.passed, **asdict(self)}
@@ -91,11 +102,12 @@ def prove(
     inputs: str,
     drift: Callable[[Feeds, Feeds], Drift] = lambda got, want: (),
     joined: Callable[[Feeds], Mapping[str, Joined]] = lambda feeds: {},
+    edges: EdgePlan = NO_EDGES,
 ) -> Evidence:
     """Run every case and the score through the candidate and the reference, both over task inputs; the last case drifts.
 
     scored: the model whose score is the yardstick; by default the reference. joined: which element of an output belongs to
-    which of the parts that were concatenated.
+    which of the parts that were concatenated. edges: tried besides.
     """
     parity: list[Parity] = []
     runs: dict[str, list[Run]] = {}
@@ -108,9 +120,37 @@ def prove(
     score = dropped(evaluate, scored or reference, candidate)
     parts = tuple(part for name in runs for part in judged(name, runs[name], tolerance))
     failures = (*_failures(tuple(parity), score, tolerance), *_of_parts(parts), *_constant(parts, tolerance))
+    drifted, again = drift(got, want), _run_again(candidate, feeds, got)
+    sizes = {name: max(rms(run.want) for run in runs[name]) for name in runs}
+    tried = judge_edges(edges, candidate, reference, tolerance, sizes)
     return Evidence(
-        reference_name, engine, inputs, tolerance, tuple(parity), score, failures, drift(got, want), None, parts, _notes(parts)
+        reference_name, engine, inputs, tolerance, tuple(parity), score, (*failures, *again, *_at_edges(tried)), drifted, None,
+        parts, (*_notes(parts), *_not_held(tried)), tried,
     )  # fmt: skip
+
+
+def _run_again(candidate: Predict, feeds: Feeds, first: Feeds) -> tuple[str, ...]:
+    """One sentence where a second call gives something else, or the inputs are written to."""
+    before = {name: np.array(array) for name, array in feeds.items()}
+    second = candidate(feeds)
+    changed = [name for name, array in before.items() if array.tobytes() != np.asarray(feeds[name]).tobytes()]
+    failures = [f"the file writes into its input {name!r}" for name in changed]
+    unlike = [name for name in first if compare("", name, second[name], first[name], AGAIN).failure]
+    return (*failures, *(f"output {name!r} differs when the same inputs are run again" for name in unlike))
+
+
+def _at_edges(edges: tuple[Edge, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"output {edge.output!r} at {edge.case}: {edge.failure}" if edge.output else f"at {edge.case}: {edge.failure}"
+        for edge in edges
+        if edge.failure
+    )
+
+
+def _not_held(edges: tuple[Edge, ...]) -> tuple[str, ...]:
+    """One sentence on the edges that say nothing of the file."""
+    told = dict.fromkeys(f"{edge.case} ({edge.note})" for edge in edges if edge.note)
+    return (f"not held at the edges: {', '.join(told)}",) if told else ()
 
 
 def _original(reference: Predict, case: str, feeds: Feeds) -> dict[str, Array]:
