@@ -212,7 +212,7 @@ def job(
 ) -> Iterator[Job]:  # fmt: skip
     """Finds the original and the calibration inputs, as `quantize` tells them; InvalidInput where there are none."""
     original, exporter = original_of(source, task), registry.exporter(source.format)
-    described = exporter.describe(source.path)
+    described = exporter.describe(source.model_file)
     _check_shapes(source, original, calibration, shapes)
     data, origin = _calibration(scheme, original, calibration, described.inputs, samples, random_calibration)
     provenance = {**_provenance(source), **_parent(source, path, shapes), "calibration": origin}

@@ -49,7 +49,7 @@ def autotune(
     if not force:
         refuse_existing(path)
     output_folder(path.parent)
-    if not allow_slower:
+    if not allow_slower and not source.group:
         quantizing.refuse_unsuitable(source, wanted)
     with job(source, wanted, path, task, calibration, samples, shapes=shapes) as opened:
         if opened.reference.evaluate is None:

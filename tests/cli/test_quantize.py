@@ -86,6 +86,8 @@ SCORED = (
     + """
 from edgedl import Score
 
+rows = {"x": np.random.default_rng(0).standard_normal((16, 4, 6, 6)).astype(np.float32)}
+
 def uneven_net():
     torch.manual_seed(0)
     middle, scales = nn.Conv2d(16, 16, 1), 10 ** torch.linspace(-2, 2, 16)
@@ -106,6 +108,23 @@ def made(module, evaluate, calibration=lambda: [rows]):
 
 def damaged():
     return made(uneven, closeness)
+
+def steep_net():
+    # its weights fit 8 bits, its activations do not: those of some channels are 1000 times those of others
+    torch.manual_seed(0)
+    first, last = nn.Conv2d(4, 16, 1), nn.Linear(16 * 36, 5)
+    first.weight.data *= 10 ** torch.linspace(-0.5, 2.5, 16)[:, None, None, None]
+    return nn.Sequential(first, nn.Tanh(), nn.Flatten(), last).eval()
+
+steep_module = steep_net()
+steep_answers = steep_module(torch.from_numpy(rows["x"])).detach().numpy()
+
+def steep_closeness(predict):
+    error = np.square(predict(rows)["y"] - steep_answers).mean() / np.square(steep_answers).mean()
+    return Score("closeness", float(1 - error**0.5))
+
+def steep():
+    return made(steep_module, steep_closeness)
 
 def plain():
     return made(net, None)
@@ -253,7 +272,7 @@ def test_sixteen_bits_come_before_float_where_they_are_asked_for(
 ) -> None:
     words = [
         "quantize",
-        "net.py:damaged",
+        "net.py:steep",
         "--auto",
         "--wide",
         "auto",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from onnx_models import floats, program
@@ -70,7 +71,8 @@ def test_a_gru_that_static_quantization_leaves_in_float_is_pointed_out(tmp_path:
 
     exporter = registry.exporter("onnx")
     exporter.export(program(Net(), {"x": floats(2, 5, 8)}), tmp_path / "net.onnx")
-    exporter.quantize(tmp_path / "net.onnx", SCHEMES["w8a8"], lambda: [{"x": floats(2, 5, 8)}], tmp_path / "q.onnx")
+    rows = [{"x": 9 * array} for array in np.split(floats(32, 5, 8), 16)]
+    exporter.quantize(tmp_path / "net.onnx", SCHEMES["w8a8"], lambda: rows, tmp_path / "q.onnx")
     assert f"(GRU {4 * 3 * 16 * (8 + 16):,})" in left_wide(exporter.describe(tmp_path / "q.onnx"))
 
 
